@@ -1,0 +1,153 @@
+"""Host: the one door to the world (environment, clock, files, processes, network).
+
+Every arrow takes a Host, so a test hands it another world: an environment mapping, a folder that
+stands for `/`, a clock it turns by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A short-lived process that has ended. `returncode` is None when it ran out of time."""
+
+    returncode: int | None
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Response:
+    """An HTTP answer: `status` is the code, 0 when there was no answer, and then `body` says why."""
+
+    status: int
+    body: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """The real world. Tests replace its fields, or subclass it.
+
+    `root` stands for `/` when facts of the machine are read (`/proc`, `/sys`, `/dev`); `cwd` is where
+    relative paths of the user begin.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    cwd: Path = field(default_factory=Path.cwd)
+    root: Path = Path("/")
+
+    @property
+    def home(self) -> Path:
+        """The user's home folder: `HOME`, else what the password database says."""
+        return Path(self.environ["HOME"]) if self.environ.get("HOME") else Path.home()
+
+    @property
+    def neuronctl_home(self) -> Path:
+        """Where neuronctl keeps artifacts, converted models and logs (`NEURONCTL_HOME`).
+
+        Default: `neuronctl` in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`).
+        """
+        if named := self.environ.get("NEURONCTL_HOME"):
+            return self.cwd / Path(named).expanduser()
+        cache = self.environ.get("XDG_CACHE_HOME")
+        return (Path(cache) if cache else self.home / ".cache") / "neuronctl"
+
+    @property
+    def config_home(self) -> Path:
+        """The user's own configuration folder (`XDG_CONFIG_HOME`, else `~/.config`), `neuronctl` in it."""
+        config = self.environ.get("XDG_CONFIG_HOME")
+        return (Path(config) if config else self.home / ".config") / "neuronctl"
+
+    def path(self, absolute: str) -> Path:
+        """The file that stands for `absolute` (a path beginning with `/`) on this machine."""
+        return self.root / absolute.lstrip("/")
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return time.monotonic()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait `seconds`."""
+        time.sleep(seconds)
+
+    def run(
+        self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None
+    ) -> Finished:
+        """Run a short command to its end with no stdin; never raises for what the command does.
+
+        A command that cannot be started answers with returncode 127 and the reason in stderr.
+        """
+        import subprocess
+
+        try:
+            done = subprocess.run(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+                env=dict(self.environ if env is None else env),
+                cwd=self.cwd,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            return Finished(None, _text(late.stdout), _text(late.stderr))
+        except OSError as error:
+            return Finished(127, "", str(error))
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def http(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 5.0,
+    ) -> Response:
+        """One HTTP request, without proxies (servers asked here are on this machine); never raises."""
+        import urllib.error
+        import urllib.request
+
+        request = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=timeout_s) as answer:
+                return Response(answer.status, answer.read().decode("utf-8", "replace"))
+        except urllib.error.HTTPError as error:
+            with error:
+                return Response(error.code, error.read().decode("utf-8", "replace"))
+        except (OSError, ValueError) as error:
+            return Response(0, str(error))
+        except Exception as error:  # http.client raises kinds of its own on a torn connection
+            return Response(0, f"{type(error).__name__}: {error}")
+
+    def port_is_free(self, address: str, port: int) -> bool:
+        """Whether a server could listen on `address`:`port` now."""
+        import socket
+
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((address, port))
+        except OSError:
+            return False
+        return True
+
+
+def _text(output: str | bytes | None) -> str:
+    if output is None:
+        return ""
+    return output if isinstance(output, str) else output.decode("utf-8", "replace")
