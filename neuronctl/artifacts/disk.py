@@ -1,0 +1,86 @@
+"""What a disk refuses: the OSErrors of a full, read-only or forbidden store, said in plain words."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from neuronctl.errors import MachineUnfit
+
+# EFBIG: a file size limit (`ulimit -f`) ends a write as a full disk does.
+_FULL = {
+    errno.ENOSPC: "no space is left",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the limit on file sizes is reached",
+}
+_CLOSED = {
+    errno.EROFS: "it is read-only",
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "the operation is not permitted",
+}
+_BROKEN = {
+    errno.ENOENT: "it vanished while in use",
+    errno.ESTALE: "it vanished while in use",
+    errno.ENOTDIR: "a file stands where a folder should be",
+    errno.EISDIR: "a folder stands where a file should be",
+    errno.EEXIST: "a file stands where a folder should be",
+    errno.EIO: "the disk reports an error",
+    errno.ENOLCK: "its file system has no locks",
+    errno.EOPNOTSUPP: "its file system lacks an operation the store needs",
+}
+
+
+def free_bytes(path: Path) -> int | None:
+    """Bytes an ordinary user may still write where `path` is or would be; None where nobody can say."""
+    for place in (path, *path.parents):
+        try:
+            facts = os.statvfs(place)
+        except OSError:
+            continue
+        return facts.f_bavail * facts.f_frsize
+    return None
+
+
+@contextmanager
+def using(root: Path, *, foreign: bool = False) -> Iterator[None]:
+    """Turn what the disk under the store `root` refuses into MachineUnfit, with a way out.
+
+    `foreign` is for code that is not the store's own, which also touches other places: only a refused
+    write that names no file, or one inside the store, is then the store's trouble.
+    """
+    try:
+        yield
+    except OSError as error:
+        unfit = _unfit(error, root, foreign)
+        if unfit is None:
+            raise
+        raise unfit from error
+
+
+def _unfit(error: OSError, root: Path, foreign: bool) -> MachineUnfit | None:
+    if error.errno is None:
+        return None
+    named = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else None
+    if foreign:
+        inside = named is not None and Path(named).is_relative_to(root)
+        expected = _FULL | _CLOSED if inside else _FULL if named is None else {}
+        if error.errno not in expected:
+            return None
+    why = (_FULL | _CLOSED | _BROKEN).get(error.errno)
+    if why is None:
+        return None
+    full = error.errno in _FULL
+    free = free_bytes(root)
+    what = f"The store cannot be used: {named or root}: {why}"
+    if free is not None and full:
+        what += f"; {free / 1e9:.2f} GB free"
+    fix = "Free some space, or keep" if full else "Make it readable and writable for this user, or keep"
+    return MachineUnfit(
+        what + ".",
+        fix=f"{fix} the store on another disk: NEURONCTL_HOME=/path/to/folder",
+        code="store.full" if full else "store.unusable",
+        details={"path": named or str(root), "free_bytes": free, "errno": errno.errorcode[error.errno]},
+    )
