@@ -1,0 +1,28 @@
+"""What a server's log says: the phases of its start, and marks worth knowing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a server's start that begins with a line matching `pattern` (a regular expression).
+
+    `reads_artifact` says that a death in this phase may be the artifact's fault. A phase is seen once a
+    child.
+    """
+
+    name: str
+    pattern: str
+    status: Literal["starting", "compiling", "loading"]
+    reads_artifact: bool = False
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something worth knowing that a line matching `pattern` says, such as a cache hit."""
+
+    name: str
+    pattern: str

@@ -1,0 +1,36 @@
+"""Probes: whether a server answers, asked the way its users will."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from neuronctl.backends.client import Client, NoAnswer
+from neuronctl.serving.probe import ProbeAnswer
+
+_REFUSED_FOR_GOOD = frozenset({401, 403, 404})
+
+
+def until_answers(client: Client, *, timeout_s: float = 60.0) -> Callable[[], ProbeAnswer]:
+    """A probe that is content when the server completes a prompt: one token of a real answer.
+
+    `/health` alone is not enough: it answers before the engine can.
+    """
+
+    def probe() -> ProbeAnswer:
+        try:
+            client.complete("Hello", max_tokens=1, timeout_s=timeout_s)
+        except NoAnswer as error:
+            return ProbeAnswer(False, str(error), fatal=error.status in _REFUSED_FOR_GOOD)
+        return ProbeAnswer(True)
+
+    return probe
+
+
+def while_healthy(client: Client, *, timeout_s: float = 10.0) -> Callable[[], ProbeAnswer]:
+    """A gentle probe for a server that is ready: does it still answer `/health`."""
+
+    def probe() -> ProbeAnswer:
+        trouble = client.healthy(timeout_s=timeout_s)
+        return ProbeAnswer(trouble is None, trouble or "")
+
+    return probe
