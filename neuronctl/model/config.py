@@ -1,0 +1,116 @@
+"""The facts that a plan needs from a model's `config.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuronctl.errors import ModelNotResolved, Place
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What `config.json` says of a language model.
+
+    `tied` is None where the file does not say whether input and output embeddings are one tensor: absent
+    is not the same as false, because the default depends on the model type.
+    """
+
+    architecture: str
+    model_type: str | None
+    layers: int | None
+    hidden_size: int | None
+    attention_heads: int | None
+    kv_heads: int | None
+    head_dim: int | None
+    vocabulary: int | None
+    context_length: int | None
+    dtype: str | None
+    tied: bool | None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a model's `config.json`.
+
+    Raises ModelNotResolved with the line for anything but a JSON object that can be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ModelNotResolved(
+            f"the model folder {path.parent} has no config.json",
+            fix="point model.id at a folder in Hugging Face layout (config.json, tokenizer, *.safetensors)",
+            code="model.no-config",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelNotResolved(
+            f"cannot read {path}: {error}",
+            fix="check the file's permissions, or download the model again",
+            code="model.unreadable-config",
+        ) from None
+    try:
+        config = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ModelNotResolved(
+            f"config.json is not JSON: {error.msg} in column {error.colno}",
+            place=Place(file=str(path), line=error.lineno),
+            fix="download the model again; the file is damaged",
+            code="model.broken-config",
+        ) from None
+    except RecursionError:
+        raise ModelNotResolved(
+            "config.json is nested too deeply to be a model's configuration",
+            place=Place(file=str(path)),
+            fix="download the model again; the file is damaged",
+            code="model.broken-config",
+        ) from None
+    if not isinstance(config, dict):
+        raise ModelNotResolved(
+            f"config.json holds a {type(config).__name__}, not an object",
+            place=Place(file=str(path)),
+            fix="download the model again; the file is damaged",
+            code="model.broken-config",
+        )
+    return config
+
+
+def model_facts(config: dict[str, Any], named: str) -> ModelFacts:
+    """Pick the facts from `config`, looking into a nested text configuration where there is one.
+
+    `named` is the model as the user wrote it, for the error. Raises ModelNotResolved where no
+    architecture is given: vLLM and every Neuron plugin choose the model's code by it.
+    """
+    architectures = config.get("architectures")
+    if not isinstance(architectures, list) or not architectures or not isinstance(architectures[0], str):
+        raise ModelNotResolved(
+            f"{named}: config.json names no architecture",
+            fix='add "architectures", for example ["LlamaForCausalLM"], or use the original checkpoint',
+            code="model.no-architecture",
+        )
+    nested = config.get("text_config")
+    text: dict[str, Any] = nested if isinstance(nested, dict) else {}
+
+    def number(key: str) -> int | None:
+        value = text.get(key, config.get(key))
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    hidden, heads = number("hidden_size"), number("num_attention_heads")
+    derived = hidden // heads if hidden and heads else None
+    dtype = text.get("dtype") or text.get("torch_dtype") or config.get("dtype") or config.get("torch_dtype")
+    tied = text.get("tie_word_embeddings", config.get("tie_word_embeddings"))
+    model_type = config.get("model_type")
+    return ModelFacts(
+        architecture=architectures[0],
+        model_type=model_type if isinstance(model_type, str) else None,
+        layers=number("num_hidden_layers"),
+        hidden_size=hidden,
+        attention_heads=heads,
+        kv_heads=number("num_key_value_heads") or heads,
+        head_dim=number("head_dim") or derived,
+        vocabulary=number("vocab_size"),
+        context_length=number("max_position_embeddings"),
+        dtype=dtype if isinstance(dtype, str) else None,
+        tied=tied if isinstance(tied, bool) else None,
+    )
