@@ -1,0 +1,100 @@
+"""Secret: which keys and values must never be shown, in an error, an answer or a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+HIDDEN = "(hidden)"
+
+_WORDS = frozenset(
+    {
+        "token",
+        "key",
+        "apikey",
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "credential",
+        "credentials",
+        "auth",
+    }
+)
+_ENDINGS = ("apikey", "token", "password", "secret")
+# How the keys and tokens of well-known services begin.
+_BEGINNINGS = (
+    "hf_",
+    "sk-",
+    "sk_",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xox",
+    "AKIA",
+    "ASIA",
+    "Bearer ",
+)
+# Says where a key is. Shown where it looks like a variable: somebody may have put the key itself there.
+_VARIABLES = frozenset({"api_key_env"})
+
+
+def is_secret(path: Iterable[str], value: object = None) -> bool:
+    """Whether what stands at `path` looks secret, by any of its keys or by its own look."""
+    for key in path:
+        lowered = key.lower()
+        words = lowered.replace("-", "_").replace(".", "_").split("_")
+        if lowered in _VARIABLES:
+            if isinstance(value, str) and not (value.isidentifier() and value == value.upper()):
+                return True
+        elif not _WORDS.isdisjoint(words) or lowered.endswith(_ENDINGS):
+            return True
+    return isinstance(value, str) and value.startswith(_BEGINNINGS)
+
+
+def redact(path: tuple[str, ...], value: object) -> object:
+    """`value` with everything that looks secret replaced by `(hidden)`; mappings and lists are copied."""
+    if isinstance(value, dict):
+        return {key: redact((*path, str(key)), inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)) and not is_secret(path):
+        return [redact(path, inner) for inner in value]
+    return HIDDEN if value is not None and not isinstance(value, bool) and is_secret(path, value) else value
+
+
+def secret_values(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Values of variables whose names look secret, the longest first.
+
+    Values of fewer than six characters are left out: masking them would mask ordinary text.
+    """
+    found = {value for name, value in environ.items() if len(value) >= 6 and is_secret((name,))}
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def split_flags(words: Sequence[str]) -> list[tuple[str | None, list[str]]]:
+    """A command line's words as flags with their values: `(name, [--name, value…])`; None before any flag.
+
+    `name` is spelt with underscores, without `--` and without `=value`.
+    """
+    groups: list[tuple[str | None, list[str]]] = []
+    for word in words:
+        if word.startswith("--"):
+            groups.append((word[2:].partition("=")[0].replace("-", "_"), [word]))
+        elif groups:
+            groups[-1][1].append(word)
+        else:
+            groups.append((None, [word]))
+    return groups
+
+
+def hide_in_words(words: Sequence[str]) -> list[str]:
+    """`words` of a command line, the values of flags whose names look secret replaced by `(hidden)`."""
+    shown: list[str] = []
+    for name, group in split_flags(words):
+        if name is None or not is_secret((name,)):
+            shown += group
+        elif "=" in group[0]:
+            shown.append(group[0].partition("=")[0] + f"={HIDDEN}")
+        else:
+            shown += [group[0], *[HIDDEN] * (len(group) - 1)]
+    return shown
