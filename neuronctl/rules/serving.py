@@ -1,0 +1,66 @@
+"""Rules about how a server meets the world, the same for each backend."""
+
+from __future__ import annotations
+
+from neuronctl.rules.rule import Remark, rule
+from neuronctl.rules.situation import Situation
+
+_OURS = "neuronctl: refuses what exposes or cannot work"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach a server that listens on `address`."""
+    if address in ("127.0.0.1", "localhost"):
+        return True
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+@rule("server.public-without-key", "error", _OURS)
+def public_without_key(situation: Situation) -> Remark | None:
+    """Anyone who reaches the port of a server without an API key may use it."""
+    address = situation.profile.shape.server.host
+    if situation.has_api_key or situation.public_without_key or is_loopback(address):
+        return None
+    return Remark(
+        f"server.host {address} can be reached from other machines and no API key is set",
+        fix="set server.api_key_env to the name of a variable that holds a key, listen on 127.0.0.1, "
+        "or insist with --allow-public-without-key",
+        key="server.host",
+    )
+
+
+@rule("model.context-exceeded", "error", "vLLM refuses a max_model_len above max_position_embeddings")
+def context_exceeded(situation: Situation) -> Remark | None:
+    """vLLM would refuse the length after it has started, seconds to minutes later."""
+    length, context = situation.engine.get("max_model_len"), situation.model.facts.context_length
+    scaled = situation.model.config.get("rope_scaling") or situation.engine.get("hf_overrides")
+    if not isinstance(length, int) or context is None or scaled or length <= context:
+        return None
+    if situation.environment.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") == "1":
+        return None
+    return Remark(
+        f"max_model_len {length} is beyond the {context} positions that {situation.model.id} was made for",
+        fix=f"set engine.max_model_len to {context} or less",
+        key="engine.max_model_len",
+    )
+
+
+@rule("server.api-key-missing", "error", _OURS)
+def api_key_missing(situation: Situation) -> Remark | None:
+    """A server that is meant to want a key must not start without one."""
+    variable = situation.profile.shape.server.api_key_env
+    if variable is None or situation.environment.get(variable):
+        return None
+    return Remark(
+        f"the API key is to be in the variable {variable}, which is not set",
+        fix=f"export {variable}=…, or remove server.api_key_env",
+        key="server.api_key_env",
+    )
+
+
+RULES = (api_key_missing, public_without_key, context_exceeded)

