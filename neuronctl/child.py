@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from neuronctl.child_log import ChildLog
 from neuronctl.errors import MachineUnfit, NeuronctlError, StackUnfit
 from neuronctl.host import Host
+from neuronctl.secret import secret_values
 
 if TYPE_CHECKING:
     import subprocess
@@ -31,7 +32,6 @@ LINE_BYTES = 64 * 1024
 _CHUNK_BYTES = 256 * 1024
 _QUIET_S = 0.5
 _START_S = 60.0
-_SECRET_WORDS = frozenset({"KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIALS"})
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Child:
             log.close()
             raise
         child = cls(guard, pid, run_id, log)
-        reader = _Pump(child, output, status, _secrets(launch.env), on_output)
+        reader = _Pump(child, output, status, tuple(map(os.fsencode, secret_values(launch.env))), on_output)
 
         def pump() -> None:
             ended = reader.run()
@@ -361,16 +361,6 @@ def _cannot_start(launch: Launch, number: int, text: str) -> NeuronctlError:
             what += f" (working folder {launch.cwd})"
         return StackUnfit(what, code="child.not-started", fix="check the serving Python: --python PATH")
     return MachineUnfit(what, code="child.not-started")
-
-
-def _secrets(env: Mapping[str, str]) -> tuple[bytes, ...]:
-    """Values to mask: of variables with a telling word in their name. Short ones would mask ordinary text."""
-    found = {
-        os.fsencode(value)
-        for name, value in env.items()
-        if len(value) >= 6 and not _SECRET_WORDS.isdisjoint(name.upper().split("_"))
-    }
-    return tuple(sorted(found, key=len, reverse=True))
 
 
 def _widen(pipe: int) -> None:

@@ -80,9 +80,7 @@ class Host:
         """Wait `seconds`."""
         time.sleep(seconds)
 
-    def run(
-        self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None
-    ) -> Finished:
+    def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
         """Run a short command to its end with no stdin; never raises for what the command does.
 
         A command that cannot be started answers with returncode 127 and the reason in stderr.

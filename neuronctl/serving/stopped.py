@@ -8,7 +8,7 @@ from neuronctl.errors import Interrupted, NeuronctlError, Terminated
 
 
 def stopped_by(number: int, what: str) -> NeuronctlError:
-    """The error for `what` having been stopped by this signal: INT is a person's ^C, all others are TERM's."""
+    """The error for `what` having been stopped: INT is a person's ^C, all others count as TERM."""
     name = signal.Signals(number).name
     kind = Interrupted if number == signal.SIGINT else Terminated
     return kind(f"{what} was stopped by {name}")

@@ -1,4 +1,4 @@
-"""Unit tests touch nothing real: starting a process, opening a connection or finding the home folder raises."""
+"""Unit tests touch nothing real: a process, a connection or a look at the home folder raises."""
 
 from __future__ import annotations
 

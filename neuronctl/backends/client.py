@@ -1,0 +1,91 @@
+"""A client of a running server: the few requests that neuronctl makes itself."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from neuronctl.host import Host
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A greedy answer: its text, and of each token the text and the log probability (NaN where none came)."""
+
+    text: str
+    tokens: tuple[str, ...]
+    logprobs: tuple[float, ...]
+
+
+class NoAnswer(Exception):
+    """The server did not answer, or not with a completion. `status` is 0 where there was no HTTP answer."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Client:
+    """Talks to the OpenAI-compatible server at `url` (without a path) about the model served as `model`."""
+
+    host: Host
+    url: str
+    model: str
+    api_key: str | None = None
+
+    def chat(self, prompt: str, *, max_tokens: int, timeout_s: float) -> Answer:
+        """The greedy answer to one user message. Raises NoAnswer."""
+        body = {
+            "messages": [{"role": "user", "content": prompt}],
+            "logprobs": True,
+            "max_tokens": max_tokens,
+        }
+        choice = self._ask("/v1/chat/completions", body, timeout_s)
+        content = (choice.get("logprobs") or {}).get("content") or []
+        return Answer(
+            text=(choice.get("message") or {}).get("content") or "",
+            tokens=tuple(str(part.get("token")) for part in content),
+            logprobs=tuple(_number(part.get("logprob")) for part in content),
+        )
+
+    def complete(self, prompt: str, *, max_tokens: int, timeout_s: float) -> Answer:
+        """The greedy continuation of a text. Raises NoAnswer."""
+        body = {"prompt": prompt, "logprobs": 1, "max_tokens": max_tokens}
+        choice = self._ask("/v1/completions", body, timeout_s)
+        logprobs = choice.get("logprobs") or {}
+        return Answer(
+            text=choice.get("text") or "",
+            tokens=tuple(map(str, logprobs.get("tokens") or [])),
+            logprobs=tuple(_number(value) for value in logprobs.get("token_logprobs") or []),
+        )
+
+    def healthy(self, *, timeout_s: float) -> str | None:
+        """None where `/health` answers well, otherwise what it said."""
+        answer = self.host.http("GET", f"{self.url}/health", timeout_s=timeout_s)
+        return None if answer.status == 200 else f"/health: {answer.status or ''} {answer.body[:200]}".strip()
+
+    def _ask(self, path: str, body: Mapping[str, object], timeout_s: float) -> Mapping[str, Any]:
+        headers = {"Content-Type": "application/json"}
+        if self.api_key:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        data = json.dumps({"model": self.model, "temperature": 0, **body}).encode()
+        answer = self.host.http("POST", f"{self.url}{path}", body=data, headers=headers, timeout_s=timeout_s)
+        if answer.status != 200:
+            raise NoAnswer(
+                answer.status, f"{path} answered {answer.status or 'nothing'}: {answer.body[:300]}"
+            )
+        try:
+            choice = json.loads(answer.body)["choices"][0]
+        except (ValueError, LookupError, TypeError):
+            raise NoAnswer(200, f"{path} answered what is not a completion: {answer.body[:300]}") from None
+        if not isinstance(choice, dict):
+            raise NoAnswer(200, f"{path} answered what is not a completion: {answer.body[:300]}")
+        return choice
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else math.nan

@@ -1,0 +1,291 @@
+"""The command line: flags → one call → Result.
+
+Only Typer is imported here; what a command needs is imported when it runs, because `--help` and `plan` are
+to start as fast as an empty Typer application.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from neuronctl.cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from neuronctl.pipeline import Request
+
+app = typer.Typer(
+    name="neuronctl",
+    help="Compile and serve language models with vLLM on AWS Neuron: one profile, one compile, one command.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+profiles = typer.Typer(help="List, show and check profiles.", no_args_is_help=True, rich_markup_mode=None)
+cache = typer.Typer(
+    help="Look into the store of compiled artifacts.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(profiles, name="profiles")
+app.add_typer(cache, name="cache")
+
+# Typer reads these at run time, and on Python 3.10 wants Optional where newer ones take `| None`.
+Reference = Annotated[
+    str | None, typer.Argument(metavar="[PROFILE]", help="A profile: a path such as model.yaml, or a name.")
+]
+Named = Annotated[str | None, typer.Option("--profile", "-p", metavar="NAME", help="The same, as an option.")]
+Python = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="The serving Python, which has vLLM.  [env: NEURONCTL_PYTHON]"),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a profile key, as in engine.max_model_len=1024."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
+Policy = Annotated[
+    str | None,
+    typer.Option(metavar="auto|cached-only|always|never", help="Whether compiling is allowed."),
+]
+Address = Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")]
+Port = Annotated[int | None, typer.Option(metavar="PORT", help="The port to listen on.")]
+Exposed = Annotated[
+    bool,
+    typer.Option(
+        "--allow-public-without-key", help="Listen on other than loopback although there is no API key."
+    ),
+]
+LockTimeout = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="How long to wait for another process that compiles the same."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Compile and serve language models with vLLM on AWS Neuron: one profile, one compile, one command."""
+    if version:
+        import neuronctl
+
+        typer.echo(f"neuronctl {neuronctl.__version__}")
+        raise typer.Exit()
+
+
+@app.command("plan")
+def plan_command(
+    context: typer.Context,
+    reference: Reference = None,
+    profile: Named = None,
+    python: Python = None,
+    sets: Sets = None,
+    policy: Policy = None,
+    host: Address = None,
+    port: Port = None,
+    allow_public_without_key: Exposed = False,
+    as_json: Json = False,
+) -> None:
+    """Show what would run, on what and why. Nothing is started, fetched or written."""
+    call = _begin(context, "plan", as_json, passthrough=True)
+    from neuronctl.cli.plan import show_plan
+
+    request = _request(call, reference, profile, python, sets, policy, host, port, allow_public_without_key)
+    call.result = show_plan(request, call)
+
+
+@app.command("compile")
+def compile_command(
+    context: typer.Context,
+    reference: Reference = None,
+    profile: Named = None,
+    python: Python = None,
+    sets: Sets = None,
+    policy: Policy = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether the artifact is there: exit 0 hit, 10 miss.")
+    ] = False,
+    lock_timeout: LockTimeout = None,
+    as_json: Json = False,
+) -> None:
+    """Compile a profile into the store, unless its artifact is there."""
+    call = _begin(context, "compile", as_json, passthrough=True)
+    from neuronctl.cli.compile import check_artifact, run_compile
+
+    request = _request(call, reference, profile, python, sets, policy)
+    call.result = (
+        check_artifact(request, call) if check else run_compile(request, call, lock_timeout_s=lock_timeout)
+    )
+
+
+@app.command("serve")
+def serve_command(
+    context: typer.Context,
+    reference: Reference = None,
+    profile: Named = None,
+    python: Python = None,
+    sets: Sets = None,
+    policy: Policy = None,
+    host: Address = None,
+    port: Port = None,
+    allow_public_without_key: Exposed = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and end.")] = False,
+    lock_timeout: LockTimeout = None,
+    as_json: Json = False,
+) -> None:
+    """Serve a profile: find or make its artifact, start vLLM, keep it until ^C.
+
+    Words after -- go to vLLM as they are.
+    """
+    call = _begin(context, "serve", as_json, passthrough=True)
+    from neuronctl.cli.serve import dry_run_serve, run_serve
+
+    request = _request(call, reference, profile, python, sets, policy, host, port, allow_public_without_key)
+    call.result = (
+        dry_run_serve(request, call) if dry_run else run_serve(request, call, lock_timeout_s=lock_timeout)
+    )
+
+
+@profiles.command("list")
+def profiles_list(context: typer.Context, as_json: Json = False) -> None:
+    """List the profiles that have names: in ./profiles, in the user's folder, shipped."""
+    call = _begin(context, "profiles list", as_json)
+    from neuronctl.cli.profiles import list_named
+
+    call.result = list_named(call)
+
+
+@profiles.command("show")
+def profiles_show(
+    context: typer.Context,
+    reference: Reference = None,
+    profile: Named = None,
+    sets: Sets = None,
+    origins: Annotated[
+        bool, typer.Option("--origins", help="Say of each value where it comes from.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a profile with all that it inherits."""
+    call = _begin(context, "profiles show", as_json)
+    from neuronctl.cli.profiles import show
+
+    call.result = show(call, _reference(call, reference, profile), tuple(sets or ()), origins=origins)
+
+
+@profiles.command("validate")
+def profiles_validate(
+    context: typer.Context,
+    references: Annotated[list[str] | None, typer.Argument(metavar="PROFILE...")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check profiles: every mistake with its file, line and key."""
+    call = _begin(context, "profiles validate", as_json)
+    from neuronctl.cli.profiles import validate
+
+    call.result = validate(call, references or [])
+
+
+@profiles.command("schema")
+def profiles_schema(context: typer.Context) -> None:
+    """Print the JSON Schema of profiles, for editors."""
+    call = _begin(context, "profiles schema", as_json=False)
+    from neuronctl.cli.profiles import schema
+
+    call.result = schema()
+
+
+@cache.command("list")
+def cache_list(context: typer.Context, as_json: Json = False) -> None:
+    """List the artifacts, and what is in quarantine."""
+    call = _begin(context, "cache list", as_json)
+    from neuronctl.cli.cache import list_artifacts
+
+    call.result = list_artifacts(call)
+
+
+@cache.command("show")
+def cache_show(context: typer.Context, key: str, as_json: Json = False) -> None:
+    """Show an artifact's manifest. KEY may be shortened."""
+    call = _begin(context, "cache show", as_json)
+    from neuronctl.cli.cache import show
+
+    call.result = show(call, key)
+
+
+@cache.command("verify")
+def cache_verify(
+    context: typer.Context,
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY]...", help="All, if none is named.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Names, sizes and times only.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare artifacts with their manifests, every byte. Exit 12 if one is damaged."""
+    call = _begin(context, "cache verify", as_json)
+    from neuronctl.cli.cache import verify
+
+    call.result = verify(call, keys or [], quick=quick)
+
+
+@cache.command("path")
+def cache_path(
+    context: typer.Context,
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="An artifact's key.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print where the store is, or an artifact's compiled output."""
+    call = _begin(context, "cache path", as_json)
+    from neuronctl.cli.cache import path
+
+    call.result = path(call, key)
+
+
+def _begin(context: typer.Context, command: str, as_json: bool, *, passthrough: bool = False) -> Invocation:
+    call: Invocation = context.find_root().obj
+    call.begin(command, as_json=as_json, takes_passthrough=passthrough)
+    return call
+
+
+def _reference(call: Invocation, reference: str | None, named: str | None) -> str:
+    from neuronctl.errors import UsageError
+
+    if reference and named and reference != named:
+        raise UsageError(f"two profiles are named: {reference} and --profile {named}", fix="name one of them")
+    found = reference or named or call.host.environ.get("NEURONCTL_PROFILE")
+    if not found:
+        raise UsageError(
+            "no profile is named",
+            fix=f"neuronctl {call.command} --profile smollm2-cpu  (neuronctl profiles list names them all)",
+        )
+    return found
+
+
+def _request(
+    call: Invocation,
+    reference: str | None,
+    named: str | None,
+    python: str | None,
+    sets: list[str] | None,
+    policy: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    public_without_key: bool = False,
+) -> Request:
+    from neuronctl.pipeline import Request
+
+    said = {
+        "artifacts.policy": (policy, "--policy"),
+        "server.host": (host, "--host"),
+        "server.port": (port, "--port"),
+    }
+    return Request(
+        reference=_reference(call, reference, named),
+        python=python,
+        sets=tuple(sets or ()),
+        flags={key: (value, flag) for key, (value, flag) in said.items() if value is not None},
+        passthrough=call.passthrough,
+        public_without_key=public_without_key,
+    )

@@ -1,0 +1,36 @@
+"""What a command was called with, beside its own options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from neuronctl.errors import UsageError
+from neuronctl.host import Host
+from neuronctl.result import Message, Progress, Result
+
+
+@dataclass
+class Invocation:
+    """One call of the program.
+
+    `passthrough` is what stood after `--`; `tell` tells the story. The command fills in the rest as soon as
+    it knows it, so that a failure is reported under its name and in its form.
+    """
+
+    host: Host
+    tell: Callable[[Message | Progress], None]
+    passthrough: tuple[str, ...] = ()
+    command: str = "neuronctl"
+    as_json: bool = False
+    result: Result | None = None
+    data: dict[str, object] = field(default_factory=dict)
+
+    def begin(self, command: str, *, as_json: bool, takes_passthrough: bool = False) -> None:
+        """A command has been chosen. Raises UsageError for words after `--` that it has no use for."""
+        self.command, self.as_json = command, as_json
+        if self.passthrough and not takes_passthrough:
+            raise UsageError(
+                f"neuronctl {command} takes nothing after --",
+                fix="arguments for vLLM go with plan, compile and serve",
+            )

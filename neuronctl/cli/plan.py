@@ -1,0 +1,172 @@
+"""`neuronctl plan`: a plan as text and as JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from neuronctl.cli.invocation import Invocation
+from neuronctl.errors import Exit
+from neuronctl.pipeline import Request, plan_request
+from neuronctl.result import Result
+from neuronctl.secret import HIDDEN, hide_in_words, is_secret
+
+if TYPE_CHECKING:
+    from neuronctl.plan.plan import Plan, Setting
+
+
+def show_plan(request: Request, call: Invocation) -> Result:
+    """Make the plan; exit 1 if a finding says that it cannot work."""
+    plan = plan_request(request, call.host)
+    compiled = is_compiled(plan, call)
+    return Result(
+        command="plan",
+        data=describe_plan(plan, compiled),
+        exit_code=Exit.ANSWER_IS_NO if plan.errors else Exit.DONE,
+        findings=plan.findings,
+        text=None if call.as_json else plan_text(plan, compiled),
+    )
+
+
+def describe_plan(plan: Plan, compiled: bool) -> dict[str, object]:
+    """The plan as JSON data."""
+    command, variables = _command(plan)
+    return {
+        "profile": {"name": plan.profile.name, "path": str(plan.profile.path)},
+        "backend": plan.backend,
+        "model": {
+            "id": plan.model.id,
+            "revision": plan.model.revision,
+            "commit": plan.model.commit,
+            "source": plan.model.source,
+            "path": str(plan.model.path),
+            "here": plan.model.here,
+            "architecture": plan.model.facts.architecture,
+            "tied_embeddings": plan.model.facts.tied,
+        },
+        "machine": {
+            "architecture": plan.machine.architecture,
+            "cpu": plan.machine.cpu_model,
+            "cores": plan.machine.cores,
+            "memory_bytes": plan.machine.memory_bytes,
+        },
+        "stack": {
+            "python": str(plan.stack.python),
+            "chosen_by": plan.stack.chosen_by,
+            "python_version": plan.stack.python_version,
+            "versions": plan.stack.versions,
+        },
+        "engine": _settings(plan.engine),
+        "environment": _settings(plan.environment),
+        "passthrough": hide_in_words(plan.passthrough),
+        "key": plan.key,
+        "key_inputs": plan.key_inputs,
+        "compiled": compiled,
+        "command": list(command),
+        "command_environment": variables,
+    }
+
+
+def plan_text(plan: Plan, compiled: bool) -> str:
+    """The plan for a person."""
+    from neuronctl.cli.render import finding_text
+
+    facts, machine, stack = plan.model.facts, plan.machine, plan.stack
+    model = plan.model.id + (f" {plan.model.revision}" if plan.model.revision else "")
+    tied = {True: ", tied embeddings", False: "", None: ""}[facts.tied]
+    here = "" if plan.model.here else ", weights to be prepared"
+    memory = f", {machine.memory_bytes / 2**30:.1f} GiB" if machine.memory_bytes else ""
+    versions = ", ".join(f"{name} {version}" for name, version in stack.versions.items())
+    state = "compiled" if compiled else "not compiled yet"
+    if plan.profile.shape.artifacts.policy == "never":
+        state = "not used (policy never)"
+    command, variables = _command(plan)
+    lines = [
+        f"{plan.profile.name}: {plan.profile.shape.description or model}",
+        "",
+        f"profile   {plan.profile.path}",
+        f"backend   {plan.backend}",
+        f"model     {model} ({facts.architecture}{tied}{here})",
+        f"          {plan.model.path}",
+        f"machine   {machine.architecture}, {machine.cores} cores{memory}",
+        f"stack     {versions}",
+        f"          Python {stack.python_version}, {stack.python} ({stack.chosen_by})",
+        f"artifact  {plan.key}: {state}",
+        "",
+        "engine",
+        *_table(plan.engine),
+        "",
+        "environment",
+        *_table(plan.environment),
+        "",
+        "command",
+        *(f"  {name}={_quoted(value)} \\" for name, value in variables.items()),
+        f"  {_wrapped(command)}",
+    ]
+    if plan.findings:
+        lines += ["", "findings"]
+        for finding in plan.findings:
+            lines += ["  " + line for line in finding_text(finding, sys.stdout).splitlines()]
+    return "\n".join(lines)
+
+
+def _command(plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The exact argv, and the variables set on top of the user's; the caches by the artifact's name."""
+    from pathlib import Path
+
+    from neuronctl.backends.cpu import cache_variables, serve_command
+
+    server = plan.profile.shape.server
+    command = serve_command(plan, address=server.host, port=server.port)
+    shown = len(command) - len(plan.passthrough)
+    variables = {name: str(setting.value) for name, setting in plan.environment.items()}
+    if plan.profile.shape.artifacts.policy != "never":
+        variables |= cache_variables(Path("COPY-OF-ARTIFACT"))
+    return (*command[:shown], *hide_in_words(plan.passthrough)), variables
+
+
+def is_compiled(plan: Plan, call: Invocation) -> bool:
+    """Whether the store has the artifact, unverified."""
+    return (call.host.neuronctl_home / "store" / "v1" / "artifacts" / plan.key / "manifest.json").is_file()
+
+
+def _settings(settings: Mapping[str, Setting]) -> dict[str, object]:
+    return {
+        name: {"value": HIDDEN if is_secret((name,)) else setting.value, "origin": setting.origin}
+        for name, setting in settings.items()
+    }
+
+
+def _table(settings: Mapping[str, Setting]) -> list[str]:
+    rows = [
+        (name, HIDDEN if is_secret((name,)) else _plain(setting.value), setting.origin)
+        for name, setting in settings.items()
+    ]
+    wide = max((len(name) for name, _, _ in rows), default=0)
+    value_wide = min(32, max((len(value) for _, value, _ in rows), default=0))
+    return [f"  {name:{wide}}  {value:{value_wide}}  {origin}" for name, value, origin in rows]
+
+
+def _plain(value: object) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _wrapped(command: tuple[str, ...]) -> str:
+    """A command over several lines, one argument a line, that a shell understands."""
+    lines: list[str] = []
+    for word in command:
+        quoted = _quoted(word)
+        if lines and not word.startswith("--"):
+            lines[-1] += f" {quoted}"
+        else:
+            lines.append(quoted)
+    return " \\\n    ".join(lines)
+
+
+def _quoted(word: str) -> str:
+    import shlex
+
+    return shlex.quote(word)

@@ -1,0 +1,209 @@
+"""The only writer to stdout, and the story on stderr.
+
+stdout is the answer: text for a person, or one JSON envelope. stderr is the story of how it came about.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+from neuronctl.errors import Exit, NeuronctlError, PlanRefused, ProfileErrors
+from neuronctl.result import Finding, Message, Progress, Result
+
+SCHEMA = "neuronctl/1"
+
+_COLOURS = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
+_MARKS = {"step": ("→", "cyan"), "done": ("✓", "green"), "warn": ("!", "yellow"), "note": (" ", "dim")}
+_SEVERITY_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
+# Without a terminal a line is told when the step changes, and again after this long.
+_QUIET_EVERY_S = 30.0
+
+
+class Story:
+    """Tells on stderr what happens: messages stay, progress is replaced by the next on a terminal."""
+
+    def __init__(self, stream: TextIO | None = None, *, environ: Mapping[str, str] | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._environ = os.environ if environ is None else environ
+        self._live = self._stream.isatty() and self._environ.get("TERM") != "dumb"
+        self._shown = False
+        self._last: tuple[str, float] = ("", 0.0)
+
+    def tell(self, told: Message | Progress) -> None:
+        """Tell one thing; a stream that is gone does not stop the work."""
+        try:
+            if isinstance(told, Progress):
+                self._progress(told)
+            else:
+                self._message(told)
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass
+
+    def end(self) -> None:
+        """Take the last progress away."""
+        try:
+            self._wipe()
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass
+
+    def _message(self, message: Message) -> None:
+        self._wipe()
+        mark, colour = _MARKS[message.kind]
+        first, *rest = message.text.split("\n")
+        self._stream.write(f"{self._paint(mark, colour)} {first}\n")
+        for line in rest:
+            self._stream.write(f"  {line}\n")
+
+    def _progress(self, progress: Progress) -> None:
+        if self._live:
+            width = _columns() - 1
+            head = f"{_spinner(progress.elapsed_s)} {progress.step} {_clock(progress.elapsed_s)}"
+            line = f"{head}  {progress.line}"[:width]
+            self._stream.write(f"\r\x1b[K{line[: len(head)]}{self._paint(line[len(head) :], 'dim')}")
+            self._shown = True
+            return
+        step, told_at = self._last
+        if progress.step == step and progress.elapsed_s - told_at < _QUIET_EVERY_S:
+            return
+        self._last = (progress.step, progress.elapsed_s)
+        tail = f"  {progress.line}" if progress.line else ""
+        self._stream.write(f"  {progress.step} {_clock(progress.elapsed_s)}{tail}\n")
+
+    def _wipe(self) -> None:
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._shown = False
+
+    def _paint(self, text: str, colour: str) -> str:
+        return paint(text, colour, self._stream, self._environ)
+
+
+def paint(text: str, colour: str, stream: TextIO, environ: Mapping[str, str] | None = None) -> str:
+    """`text` in a colour where the stream is a terminal and NO_COLOR is not set."""
+    environ = os.environ if environ is None else environ
+    if not text or environ.get("NO_COLOR") or not stream.isatty():
+        return text
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def render_result(result: Result, *, as_json: bool) -> None:
+    """Write the answer."""
+    if as_json:
+        _write_envelope(
+            result.command,
+            result.exit_code,
+            data=result.data,
+            findings=result.findings,
+            errors=list(result.errors),
+        )
+        return
+    if result.text:
+        sys.stdout.write(result.text.rstrip("\n") + "\n")
+    sys.stdout.flush()
+
+
+def render_error(command: str, error: NeuronctlError, *, as_json: bool, data: Mapping[str, object]) -> None:
+    """Write a failure: on stderr for a person; in JSON mode the envelope on stdout."""
+    errors = error.errors if isinstance(error, ProfileErrors) else [error]
+    findings = error.findings if isinstance(error, PlanRefused) else ()
+    if as_json:
+        described = [_describe_error(one) for one in errors]
+        _write_envelope(command, error.exit_code, data=data, findings=findings, errors=described)
+        return
+    stream = sys.stderr
+    shown = [finding for finding in findings if finding.severity == "error"]
+    if shown:
+        stream.write("".join(finding_text(finding, stream) for finding in shown))
+        stream.flush()
+        return
+    for one in errors:
+        stream.write(f"{paint('error', 'red', stream)}: {one}\n")
+        last_lines = one.details.get("last_lines")
+        if isinstance(last_lines, list):
+            stream.write("".join(f"  | {line}\n" for line in last_lines))
+        if one.fix:
+            stream.write(f"  {paint('try', 'cyan', stream)}: {one.fix}\n")
+        log = one.details.get("log")
+        if log and str(log) not in str(one.fix):
+            stream.write(f"  log: {log}\n")
+    stream.flush()
+
+
+def finding_text(finding: Finding, stream: TextIO) -> str:
+    """A finding in two to three lines."""
+    head = paint(finding.severity, _SEVERITY_COLOURS[finding.severity], stream)
+    place = f" ({finding.place})" if finding.place else ""
+    text = f"{head} {finding.id}: {finding.message}{place}\n"
+    if finding.fix:
+        text += f"  {paint('try', 'cyan', stream)}: {finding.fix}\n"
+    return text
+
+
+def _describe_error(error: NeuronctlError) -> dict[str, object]:
+    place = error.place
+    return {
+        "code": error.error_code,
+        "message": error.what,
+        "fix": error.fix,
+        "file": place.file if place else None,
+        "line": place.line if place else None,
+        "key": place.key if place else None,
+        "details": error.details,
+    }
+
+
+def _describe_finding(finding: Finding) -> dict[str, object]:
+    place = finding.place
+    return {
+        "id": finding.id,
+        "severity": finding.severity,
+        "message": finding.message,
+        "fix": finding.fix,
+        "source": finding.source,
+        "file": place.file if place else None,
+        "line": place.line if place else None,
+        "key": place.key if place else None,
+    }
+
+
+def _write_envelope(
+    command: str,
+    exit_code: Exit,
+    *,
+    data: Mapping[str, object],
+    findings: tuple[Finding, ...],
+    errors: list[dict[str, object]],
+) -> None:
+    envelope = {
+        "schema": SCHEMA,
+        "command": command,
+        "status": "ok" if exit_code == Exit.DONE else exit_code.name.lower().replace("_", "-"),
+        "exit_code": int(exit_code),
+        "data": data,
+        "findings": [_describe_finding(finding) for finding in findings],
+        "errors": errors,
+    }
+    sys.stdout.write(json.dumps(envelope, indent=2, default=str, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return 80
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _spinner(seconds: float) -> str:
+    return "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"[int(seconds) % 10]

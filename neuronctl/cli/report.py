@@ -1,0 +1,65 @@
+"""A report of an error that we did not expect: for the person who mends it, without secrets."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import neuronctl
+from neuronctl.cli.invocation import Invocation
+from neuronctl.errors import Exit, NeuronctlError
+from neuronctl.secret import HIDDEN, is_secret, secret_values, split_flags
+
+
+class OurBug(NeuronctlError):
+    """Something happened that neuronctl has no words for."""
+
+    code = "bug"
+    exit_code = Exit.OUR_BUG
+
+
+def our_bug(error: Exception, call: Invocation, words: list[str]) -> OurBug:
+    """Write the report and say where it is."""
+    kind = f"{type(error).__name__}: {error}"
+    text = "".join(traceback.format_exception(error))
+    report = redact(
+        f"neuronctl {neuronctl.__version__}\ncommand: {call.command}\nwords: {words}\n\n{text}", call
+    )
+    try:
+        path = _write(call, report)
+    except OSError as refused:
+        return OurBug(
+            f"an unexpected error: {redact(kind, call)} (and no report could be written: {refused})"
+        )
+    return OurBug(
+        f"an unexpected error: {redact(kind, call)}",
+        fix=f"please report it with the file {path}",
+        details={"report": str(path)},
+    )
+
+
+def redact(text: str, call: Invocation) -> str:
+    """`text` without the values of variables whose names say that they hold a secret."""
+    for name, group in split_flags(call.passthrough):
+        if name is not None and is_secret((name,)):
+            for value in filter(None, [group[0].partition("=")[2], *group[1:]]):
+                text = text.replace(value, HIDDEN)
+    for secret in secret_values(call.host.environ):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _write(call: Invocation, report: str) -> Path:
+    import tempfile
+    import time
+
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(call.host.now()))
+    for folder in (call.host.neuronctl_home / "reports", Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"neuronctl-{stamp}.txt"
+            path.write_text(report, encoding="utf-8")
+        except OSError:
+            continue
+        return path
+    raise OSError("neither the cache nor the temporary folder can be written")

@@ -1,0 +1,253 @@
+"""serve_plan: artifact → server, in the foreground, with one repair if the artifact does not load."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neuronctl.backends.all import backend_named
+from neuronctl.backends.client import Client
+from neuronctl.compiling import Compiled, Tell, compile_artifact
+from neuronctl.errors import (
+    ArtifactDamaged,
+    Exit,
+    NeuronctlError,
+    OutOfHostMemory,
+    ServerNotReady,
+)
+from neuronctl.host import Host
+from neuronctl.plan.make import API_KEY_VARIABLE, api_key
+from neuronctl.plan.plan import Plan
+from neuronctl.result import Message, Progress
+from neuronctl.runs import Run, open_run
+
+if TYPE_CHECKING:
+    from neuronctl.artifacts.artifact import Artifact
+    from neuronctl.child import Launch
+    from neuronctl.serving.supervisor import Outcome, ServerEvent
+
+READY_TIMEOUT_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """How serving ended.
+
+    `stopped_by` is the signal that ended it, as a number. `hit` says that the artifact was there before;
+    `repaired` that it did not load and was compiled once more; `compiled_again` that vLLM compiled although
+    it had been given an artifact.
+    """
+
+    url: str
+    log: Path
+    ready_after_s: float | None
+    restarts: int
+    stopped_by: int
+    hit: bool
+    repaired: bool
+    compiled_again: bool
+
+    @property
+    def exit_code(self) -> Exit:
+        """130 after ^C, 143 after any other request to stop."""
+        return Exit.INTERRUPTED if self.stopped_by == signal.SIGINT else Exit.TERMINATED
+
+
+def server_url(plan: Plan) -> str:
+    """Where this machine reaches the server."""
+    server = plan.profile.shape.server
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)
+    return f"http://[{address}]:{server.port}" if ":" in address else f"http://{address}:{server.port}"
+
+
+def command_to_try(plan: Plan) -> str:
+    """A command that asks the server a question; the API key only by the name of its variable."""
+    variable = plan.profile.shape.server.api_key_env or API_KEY_VARIABLE
+    key = f' -H "Authorization: Bearer ${variable}"' if plan.has_api_key else ""
+    question = {"role": "user", "content": "What is the capital of France?"}
+    body = json.dumps({"model": plan.served_name, "temperature": 0, "messages": [question]})
+    return (
+        f"curl -s {server_url(plan)}/v1/chat/completions -H 'Content-Type: application/json'{key} -d '{body}'"
+    )
+
+
+def check_address(plan: Plan, host: Host) -> None:
+    """Raise ServerNotReady if something listens at the server's address already."""
+    server = plan.profile.shape.server
+    if not host.port_is_free(server.host, server.port):
+        raise ServerNotReady(
+            f"cannot listen on {server.host}:{server.port}: the port is in use, or the address is not "
+            "this machine's",
+            fix="stop what listens there, or choose another port with --port",
+            code="server.port-in-use",
+        )
+
+
+def serve_plan(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: float | None = None) -> Served:
+    """Serve until asked to stop.
+
+    An artifact that does not load is put into quarantine, compiled once more and served, unless the policy
+    is cached-only. Raises what compile_artifact raises, ServerNotReady, OutOfHostMemory, and
+    ArtifactDamaged where no repair is allowed.
+    """
+    if plan.profile.shape.artifacts.policy == "never":
+        return _serve_once(plan, host, None, tell, hit=False, repaired=False)
+    compiled = compile_artifact(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
+    _tell_artifact(compiled, tell)
+    try:
+        return _serve_once(plan, host, compiled.artifact, tell, hit=not compiled.built, repaired=False)
+    except _LoadFailed as failed:
+        _quarantine(plan, host, compiled.artifact, failed, tell)
+    compiled = compile_artifact(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
+    _tell_artifact(compiled, tell)
+    try:
+        return _serve_once(plan, host, compiled.artifact, tell, hit=False, repaired=True)
+    except _LoadFailed as failed:
+        raise failed.error from None
+
+
+class _LoadFailed(Exception):
+    """The server died while it read the artifact."""
+
+    def __init__(self, error: ServerNotReady) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _tell_artifact(compiled: Compiled, tell: Tell) -> None:
+    key = compiled.artifact.key
+    if compiled.built:
+        tell(Message(f"compiled {key} in {compiled.took_s:.0f} s", "done"))
+    else:
+        tell(Message(f"artifact {key}: hit, nothing to compile", "done"))
+
+
+def _quarantine(plan: Plan, host: Host, artifact: Artifact, failed: _LoadFailed, tell: Tell) -> None:
+    from neuronctl.artifacts.store import Store
+    from neuronctl.artifacts.verify import verify_full
+
+    problems = verify_full(artifact)
+    found = "; ".join(map(str, problems[:3])) or "every file is as it was written"
+    reason = f"{failed.error.what}. Verified in full: {found}."
+    folder = Store.open(host).quarantine(artifact.key, reason, seen=artifact, problems=problems)
+    tell(Message(f"the artifact does not load ({found}); quarantined in {folder}", "warn"))
+    if plan.profile.shape.artifacts.policy == "cached-only":
+        raise ArtifactDamaged(
+            f"the artifact {artifact.key} does not load: {failed.error.what}",
+            fix="allow it to be compiled again: --policy auto",
+            details={**failed.error.details, "quarantine": str(folder)},
+        )
+
+
+def _serve_once(
+    plan: Plan, host: Host, artifact: Artifact | None, tell: Tell, *, hit: bool, repaired: bool
+) -> Served:
+    """One server from its start to its end. Raises _LoadFailed if it died while reading the artifact."""
+    from neuronctl.artifacts.disk import using
+
+    backend = backend_named(plan.backend)
+    tree = artifact.tree if artifact is not None else None
+    with open_run(host, plan.profile.name, "serve") as run:
+        key = api_key(plan.profile, host)
+        with using(run.work):
+            launch = backend.serve_launch(plan, host, tree, work=run.work, api_key=key, log=run.log)
+        tell(Message(f"log: {run.log}"))
+        watched = _Watched(plan, host, tree, run, tell)
+        outcome = _supervise(plan, host, launch, key, tree, watched)
+    if outcome.stopped_by is None:
+        raise _failure(plan, outcome, tree, run.log)
+    return Served(
+        url=server_url(plan),
+        log=run.log,
+        ready_after_s=outcome.ready_after_s,
+        restarts=outcome.restarts,
+        stopped_by=outcome.stopped_by,
+        hit=hit,
+        repaired=repaired,
+        compiled_again=watched.compiled_again,
+    )
+
+
+class _Watched:
+    """Retells what the supervisor says, and says what a person wants to know when the server is ready."""
+
+    def __init__(self, plan: Plan, host: Host, tree: Path | None, run: Run, tell: Tell) -> None:
+        self.plan, self.host, self.tree, self.run, self.tell = plan, host, tree, run, tell
+        self.began = host.monotonic()
+        self.compiled_again = False
+
+    def follow(self, event: ServerEvent) -> None:
+        match event.kind:
+            case "started" | "phase":
+                self.tell(Progress(event.phase, self.host.monotonic() - self.began, event.line))
+            case "tick" if event.status.value != "ready":
+                self.tell(Progress(event.phase, self.host.monotonic() - self.began, event.line))
+            case "ready":
+                self.ready(event)
+            case "stopped" | "stopping":
+                self.tell(Message(event.text, "step"))
+            case "unhealthy" | "restarting" | "log-problem":
+                self.tell(Message(event.text, "warn"))
+
+    def ready(self, event: ServerEvent) -> None:
+        backend = backend_named(self.plan.backend)
+        if self.tree is not None and backend.compiled_again(self.tree, self.run.work):
+            self.compiled_again = True
+            self.tell(
+                Message(
+                    "vLLM compiled again although it had the artifact: something that it depends on is not "
+                    f"in the key; please report this with the log {self.run.log}",
+                    "warn",
+                )
+            )
+        self.tell(
+            Message(
+                f"ready after {event.elapsed_s:.1f} s: {server_url(self.plan)}/v1 serves "
+                f"{self.plan.served_name}\ntry it:\n  {command_to_try(self.plan)}",
+                "done",
+            )
+        )
+
+
+def _supervise(
+    plan: Plan, host: Host, launch: Launch, key: str | None, tree: Path | None, watched: _Watched
+) -> Outcome[None]:
+    from neuronctl.serving.answering import until_answers, while_healthy
+    from neuronctl.serving.state import Policy
+    from neuronctl.serving.supervisor import ServerSpec, supervise
+
+    client = Client(host, server_url(plan), plan.served_name, key)
+    backend = backend_named(plan.backend)
+    timeout_s = plan.profile.shape.server.ready_timeout_s or READY_TIMEOUT_S
+    server = ServerSpec(
+        launch=launch,
+        probe=until_answers(client),
+        health=while_healthy(client),
+        phases=backend.phases(compiling=tree is None),
+    )
+    return supervise(server, host, policy=Policy(ready_timeout_s=timeout_s), tell=watched.follow)
+
+
+def _failure(
+    plan: Plan, outcome: Outcome[None], tree: Path | None, log: Path
+) -> NeuronctlError | _LoadFailed:
+    lines = outcome.error_lines or outcome.last_lines[-10:]
+    details: dict[str, object] = {"log": str(log), "last_lines": list(lines)}
+    if outcome.killed_from_outside or outcome.out_of_memory:
+        return OutOfHostMemory(
+            f"the server failed: {outcome.reason}",
+            fix="use a machine with more memory, or lower engine.max_model_len and engine.max_num_seqs",
+            details=details,
+            code="server.out-of-host-memory",
+        )
+    error = ServerNotReady(
+        f"the server failed: {outcome.reason}", fix=f"look at the log {log}", details=details
+    )
+    phases = backend_named(plan.backend).phases(compiling=False)
+    reading = {phase.name for phase in phases if phase.reads_artifact}
+    if tree is not None and outcome.ready_after_s is None and outcome.phase_at_end in reading:
+        return _LoadFailed(error)
+    return error

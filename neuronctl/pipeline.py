@@ -1,0 +1,119 @@
+"""profile → model → plan → artifact → server: the arrows, composed. Read this first.
+
+Each command is one of these functions. An arrow takes the value on its left and a Host and gives the value
+on its right; what happens meanwhile is told through `tell`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from neuronctl.errors import PlanRefused
+from neuronctl.host import Host
+from neuronctl.machine.detect import detect_machine
+from neuronctl.model.resolve import fetch_model, resolve_and_fetch, resolve_model
+from neuronctl.plan.make import make_plan
+from neuronctl.plan.plan import Plan
+from neuronctl.profile.resolve import load_profile
+from neuronctl.result import Message
+from neuronctl.stack.detect import detect_stack
+
+if TYPE_CHECKING:
+    from neuronctl.compiling import Compiled, Tell
+    from neuronctl.launching import Served
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, before anything is looked up.
+
+    `reference` is a profile's path or name; `python` the serving Python, None to look for it; `sets` are
+    `KEY=VALUE` texts and `flags` map a key to a value and the flag that said it; `passthrough` is what
+    stood after `--`.
+    """
+
+    reference: str
+    python: str | None = None
+    sets: tuple[str, ...] = ()
+    flags: Mapping[str, tuple[object, str]] = field(default_factory=dict)
+    passthrough: tuple[str, ...] = ()
+    public_without_key: bool = False
+
+
+def plan_request(request: Request, host: Host, *, may_download: bool = False) -> Plan:
+    """profile → model → plan. Reads files only, unless `may_download` allows a hub model to be fetched."""
+    profile = load_profile(request.reference, host, sets=request.sets, flags=request.flags)
+    stack = detect_stack(host, request.python)
+    section = profile.shape.model
+    if may_download:
+        model = resolve_and_fetch(section, host, python=stack.python, search=stack.paths)
+    else:
+        model = resolve_model(section, host, search=stack.paths)
+    return make_plan(
+        profile,
+        model,
+        detect_machine(host),
+        stack,
+        host,
+        passthrough=request.passthrough,
+        public_without_key=request.public_without_key,
+    )
+
+
+def compile_request(
+    request: Request, host: Host, *, tell: Tell, lock_timeout_s: float | None = None
+) -> tuple[Plan, Compiled]:
+    """profile → model → plan → artifact."""
+    from neuronctl.compiling import compile_artifact
+
+    plan = _ready_plan(request, host, tell)
+    return plan, compile_artifact(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
+
+
+def serve_request(
+    request: Request, host: Host, *, tell: Tell, lock_timeout_s: float | None = None
+) -> tuple[Plan, Served]:
+    """profile → model → plan → artifact → server; returns when the server has ended."""
+    from neuronctl.launching import check_address, serve_plan
+
+    plan = _ready_plan(request, host, tell)
+    check_address(plan, host)
+    return plan, serve_plan(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
+
+
+def refuse_errors(plan: Plan) -> None:
+    """Raise PlanRefused where a finding says that the plan cannot work."""
+    if not plan.errors:
+        return
+    first = plan.errors[0]
+    more = len(plan.errors) - 1
+    raise PlanRefused(
+        f"{first.id}: {first.message}" + (f" (and {more} more)" if more else ""),
+        place=first.place,
+        fix=first.fix,
+        details={"findings": [finding.id for finding in plan.errors]},
+        findings=plan.findings,
+    )
+
+
+def _ready_plan(request: Request, host: Host, tell: Tell) -> Plan:
+    """A plan without errors whose model has its weights here.
+
+    Errors are found before anything is downloaded where the model's configuration is known already.
+    """
+    from neuronctl.errors import ModelNotResolved
+
+    try:
+        plan = plan_request(request, host)
+    except ModelNotResolved as error:
+        if error.error_code != "model.not-downloaded":
+            raise
+        tell(Message(f"{error.what}; downloading", "step"))
+        plan = plan_request(request, host, may_download=True)
+    refuse_errors(plan)
+    if not plan.model.here:
+        tell(Message(f"preparing the model {plan.model.id} in {plan.model.path}", "step"))
+        plan = replace(plan, model=fetch_model(plan.model, host, python=plan.stack.python))
+    return plan
