@@ -61,7 +61,8 @@ help:  ## this list
 
 .PHONY: serve
 serve: $(READY)  ## set up, compile once, serve the model on 127.0.0.1:8000 (PROFILE=smollm2-cpu)
-	@exec $(VENV)/bin/neuronctl serve --profile $(PROFILE)
+	@$(VENV)/bin/neuronctl serve --profile $(PROFILE) || { \
+	  code=$$?; (( code == 130 || code == 143 )) || exit $$code; } # ^C is how it ends, not an error
 
 .PHONY: test
 test: $(READY)  ## set up, run every test, those with the real engine too (PYTEST_ARGS=…)

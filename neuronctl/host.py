@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from neuronctl.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -44,8 +46,13 @@ class Host:
 
     @property
     def home(self) -> Path:
-        """The user's home folder: `HOME`, else what the password database says."""
-        return Path(self.environ["HOME"]) if self.environ.get("HOME") else Path.home()
+        """The user's home folder: `HOME`, else what the password database says. Raises UsageError."""
+        if self.environ.get("HOME"):
+            return Path(self.environ["HOME"])
+        try:
+            return Path.home()
+        except RuntimeError:  # as in a container that runs under a number without a name
+            raise UsageError("this user has no home folder", fix="export HOME=/path/to/folder") from None
 
     @property
     def neuronctl_home(self) -> Path:
@@ -54,7 +61,7 @@ class Host:
         Default: `neuronctl` in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`).
         """
         if named := self.environ.get("NEURONCTL_HOME"):
-            return self.cwd / Path(named).expanduser()
+            return self.expand(named)
         cache = self.environ.get("XDG_CACHE_HOME")
         return (Path(cache) if cache else self.home / ".cache") / "neuronctl"
 
@@ -63,6 +70,12 @@ class Host:
         """The user's own configuration folder (`XDG_CONFIG_HOME`, else `~/.config`), `neuronctl` in it."""
         config = self.environ.get("XDG_CONFIG_HOME")
         return (Path(config) if config else self.home / ".config") / "neuronctl"
+
+    def expand(self, said: str) -> Path:
+        """A path as the user said it: `~` is their home, and what is relative begins at `cwd`."""
+        if said == "~" or said.startswith("~/"):
+            return self.home / said[2:]
+        return self.cwd / said
 
     def path(self, absolute: str) -> Path:
         """The file that stands for `absolute` (a path beginning with `/`) on this machine."""
@@ -101,7 +114,7 @@ class Host:
             )
         except subprocess.TimeoutExpired as late:
             return Finished(None, _text(late.stdout), _text(late.stderr))
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL character in a word
             return Finished(127, "", str(error))
         return Finished(done.returncode, done.stdout, done.stderr)
 
@@ -118,9 +131,9 @@ class Host:
         import urllib.error
         import urllib.request
 
-        request = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
+            request = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
             with opener.open(request, timeout=timeout_s) as answer:
                 return Response(answer.status, answer.read().decode("utf-8", "replace"))
         except urllib.error.HTTPError as error:
@@ -140,7 +153,7 @@ class Host:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((address, port))
-        except OSError:
+        except (OSError, ValueError, TypeError):  # the last two: an address that cannot be a host name
             return False
         return True
 

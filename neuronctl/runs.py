@@ -80,7 +80,7 @@ def _sweep(home: Path) -> None:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # OverflowError: no number that a process can have
         return False
     except OSError:
         return True

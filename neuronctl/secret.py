@@ -38,12 +38,26 @@ _BEGINNINGS = (
 )
 # Says where a key is. Shown where it looks like a variable: somebody may have put the key itself there.
 _VARIABLES = frozenset({"api_key_env"})
+# Arguments of vLLM and entries of a model's configuration whose names hold such a word and no secret.
+_PLAIN = frozenset(
+    {
+        "num_key_value_heads",
+        "long_prefill_token_threshold",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "image_token_id",
+        "image_token_index",
+    }
+)
 
 
 def is_secret(path: Iterable[str], value: object = None) -> bool:
     """Whether what stands at `path` looks secret, by any of its keys or by its own look."""
     for key in path:
         lowered = key.lower()
+        if lowered in _PLAIN:
+            continue
         words = lowered.replace("-", "_").replace(".", "_").split("_")
         if lowered in _VARIABLES:
             if isinstance(value, str) and not (value.isidentifier() and value == value.upper()):
@@ -88,13 +102,33 @@ def split_flags(words: Sequence[str]) -> list[tuple[str | None, list[str]]]:
 
 
 def hide_in_words(words: Sequence[str]) -> list[str]:
-    """`words` of a command line, the values of flags whose names look secret replaced by `(hidden)`."""
+    """`words` of a command line with `(hidden)` for what looks secret.
+
+    That is the value of a flag whose name looks secret, a value that looks so itself, and such entries of a
+    value in JSON.
+    """
     shown: list[str] = []
     for name, group in split_flags(words):
-        if name is None or not is_secret((name,)):
-            shown += group
-        elif "=" in group[0]:
-            shown.append(group[0].partition("=")[0] + f"={HIDDEN}")
-        else:
-            shown += [group[0], *[HIDDEN] * (len(group) - 1)]
+        path = () if name is None else (name,)
+        values = group
+        if name is not None:
+            flag, equals, value = group[0].partition("=")
+            shown.append(f"{flag}={_hide_value(path, value)}" if equals else flag)
+            values = group[1:]
+        shown += [_hide_value(path, value) for value in values]
     return shown
+
+
+def _hide_value(path: tuple[str, ...], value: str) -> str:
+    if is_secret(path, value):
+        return HIDDEN
+    if not value.startswith(("{", "[")):
+        return value
+    import json
+
+    try:
+        told = json.loads(value)
+        shown = redact(path, told)
+    except (ValueError, RecursionError):
+        return value
+    return value if shown == told else json.dumps(shown, separators=(",", ":"))

@@ -45,9 +45,12 @@ class Client:
             "max_tokens": max_tokens,
         }
         choice = self._ask("/v1/chat/completions", body, timeout_s)
-        content = (choice.get("logprobs") or {}).get("content") or []
+        message = _mapping(choice.get("message"))
+        # With a reasoning parser what the model thinks stands beside the answer (vLLM 0.11: the first).
+        thought = message.get("reasoning_content") or message.get("reasoning") or ""
+        content = [_mapping(part) for part in _list(_mapping(choice.get("logprobs")).get("content"))]
         return Answer(
-            text=(choice.get("message") or {}).get("content") or "",
+            text=f"{thought}{message.get('content') or ''}",
             tokens=tuple(str(part.get("token")) for part in content),
             logprobs=tuple(_number(part.get("logprob")) for part in content),
         )
@@ -56,11 +59,11 @@ class Client:
         """The greedy continuation of a text. Raises NoAnswer."""
         body = {"prompt": prompt, "logprobs": 1, "max_tokens": max_tokens}
         choice = self._ask("/v1/completions", body, timeout_s)
-        logprobs = choice.get("logprobs") or {}
+        logprobs = _mapping(choice.get("logprobs"))
         return Answer(
-            text=choice.get("text") or "",
-            tokens=tuple(map(str, logprobs.get("tokens") or [])),
-            logprobs=tuple(_number(value) for value in logprobs.get("token_logprobs") or []),
+            text=str(choice.get("text") or ""),
+            tokens=tuple(map(str, _list(logprobs.get("tokens")))),
+            logprobs=tuple(_number(value) for value in _list(logprobs.get("token_logprobs"))),
         )
 
     def healthy(self, *, timeout_s: float) -> str | None:
@@ -80,11 +83,19 @@ class Client:
             )
         try:
             choice = json.loads(answer.body)["choices"][0]
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise NoAnswer(200, f"{path} answered what is not a completion: {answer.body[:300]}") from None
         if not isinstance(choice, dict):
             raise NoAnswer(200, f"{path} answered what is not a completion: {answer.body[:300]}")
         return choice
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _number(value: object) -> float:

@@ -10,7 +10,7 @@ from neuronctl.cli.invocation import Invocation
 from neuronctl.errors import Exit
 from neuronctl.pipeline import Request, plan_request
 from neuronctl.result import Result
-from neuronctl.secret import HIDDEN, hide_in_words, is_secret
+from neuronctl.secret import hide_in_words, redact
 
 if TYPE_CHECKING:
     from neuronctl.plan.plan import Plan, Setting
@@ -118,12 +118,11 @@ def _command(plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
     from neuronctl.backends.cpu import cache_variables, serve_command
 
     server = plan.profile.shape.server
-    command = serve_command(plan, address=server.host, port=server.port)
-    shown = len(command) - len(plan.passthrough)
-    variables = {name: str(setting.value) for name, setting in plan.environment.items()}
+    command = hide_in_words(serve_command(plan, address=server.host, port=server.port))
+    variables = {name: str(redact((name,), setting.value)) for name, setting in plan.environment.items()}
     if plan.profile.shape.artifacts.policy != "never":
         variables |= cache_variables(Path("COPY-OF-ARTIFACT"))
-    return (*command[:shown], *hide_in_words(plan.passthrough)), variables
+    return tuple(command), variables
 
 
 def is_compiled(plan: Plan, call: Invocation) -> bool:
@@ -133,14 +132,14 @@ def is_compiled(plan: Plan, call: Invocation) -> bool:
 
 def _settings(settings: Mapping[str, Setting]) -> dict[str, object]:
     return {
-        name: {"value": HIDDEN if is_secret((name,)) else setting.value, "origin": setting.origin}
+        name: {"value": redact((name,), setting.value), "origin": setting.origin}
         for name, setting in settings.items()
     }
 
 
 def _table(settings: Mapping[str, Setting]) -> list[str]:
     rows = [
-        (name, HIDDEN if is_secret((name,)) else _plain(setting.value), setting.origin)
+        (name, _plain(redact((name,), setting.value)), setting.origin)
         for name, setting in settings.items()
     ]
     wide = max((len(name) for name, _, _ in rows), default=0)

@@ -32,7 +32,7 @@ class ModelFacts:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a model's `config.json`.
+    """Read a model's `config.json`, or another of its JSON files.
 
     Raises ModelNotResolved with the line for anything but a JSON object that can be read.
     """
@@ -40,7 +40,7 @@ def read_config(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ModelNotResolved(
-            f"the model folder {path.parent} has no config.json",
+            f"the model folder {path.parent} has no {path.name}",
             fix="point model.id at a folder in Hugging Face layout (config.json, tokenizer, *.safetensors)",
             code="model.no-config",
         ) from None
@@ -54,21 +54,22 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads(text)
     except json.JSONDecodeError as error:
         raise ModelNotResolved(
-            f"config.json is not JSON: {error.msg} in column {error.colno}",
+            f"{path.name} is not JSON: {error.msg} in column {error.colno}",
             place=Place(file=str(path), line=error.lineno),
             fix="download the model again; the file is damaged",
             code="model.broken-config",
         ) from None
-    except RecursionError:
+    except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
+        reason = "nested too deeply" if isinstance(error, RecursionError) else f"not sound: {error}"
         raise ModelNotResolved(
-            "config.json is nested too deeply to be a model's configuration",
+            f"{path.name} is {reason}",
             place=Place(file=str(path)),
             fix="download the model again; the file is damaged",
             code="model.broken-config",
         ) from None
     if not isinstance(config, dict):
         raise ModelNotResolved(
-            f"config.json holds a {type(config).__name__}, not an object",
+            f"{path.name} holds a {type(config).__name__}, not an object",
             place=Place(file=str(path)),
             fix="download the model again; the file is damaged",
             code="model.broken-config",

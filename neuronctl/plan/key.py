@@ -7,9 +7,9 @@ affect serving only is listed here, once.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from neuronctl.secret import is_secret, split_flags
+from neuronctl.secret import HIDDEN, hide_in_words, is_secret, split_flags
 
 KEY_FORMAT = 1
 
@@ -30,6 +30,7 @@ SERVING_ONLY_ARGUMENTS = frozenset(
         "allowed_origins",
         "root_path",
         "api_key",
+        "hf_token",
     }
 )
 
@@ -86,16 +87,46 @@ def compiling_environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def compiling_arguments(engine: Mapping[str, object]) -> dict[str, object]:
-    """Engine arguments without those that affect serving only."""
-    return {name: value for name, value in sorted(engine.items()) if name not in SERVING_ONLY_ARGUMENTS}
+def compiling_arguments(engine: Mapping[str, object], *, without: Collection[str] = ()) -> dict[str, object]:
+    """Engine arguments without those that affect serving only and those named; no secret is in it."""
+    return {
+        name: _masked((name,), value)
+        for name, value in sorted(engine.items())
+        if name not in SERVING_ONLY_ARGUMENTS and name not in without
+    }
 
 
-def compiling_passthrough(words: Sequence[str]) -> list[str]:
-    """Words after `--` without serving-only arguments and their values, secrets among them."""
+def compiling_passthrough(words: Sequence[str], *, without: Collection[str] = ()) -> list[str]:
+    """Words after `--` without serving-only arguments and those named; no secret is in them."""
     kept: list[str] = []
     for name, group in split_flags(words):
-        known = name is not None and name.removeprefix("no_") in SERVING_ONLY_ARGUMENTS
-        if not known and not (name is not None and is_secret((name,))):
-            kept += group
+        plain = name.removeprefix("no_") if name is not None else ""
+        if plain not in SERVING_ONLY_ARGUMENTS and plain not in without:
+            shown = hide_in_words(group)
+            kept += [
+                one if one == word else f"{one} {_digest(word)}"
+                for word, one in zip(group, shown, strict=True)
+            ]
     return kept
+
+
+def _masked(path: tuple[str, ...], value: object) -> object:
+    """`value` with text that looks secret replaced by a digest of it.
+
+    Not left out: `num_key_value_heads` in a model's overrides looks secret too, and decides what is
+    compiled.
+    """
+    if isinstance(value, Mapping):
+        return {name: _masked((*path, str(name)), inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_masked(path, inner) for inner in value]
+    if isinstance(value, str) and is_secret(path, value):
+        return f"{HIDDEN} {_digest(value)}"
+    return value
+
+
+def _digest(text: str) -> str:
+    """32 bits: enough to tell two settings apart, too few to find a secret by."""
+    from blake3 import blake3
+
+    return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]

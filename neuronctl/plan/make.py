@@ -63,8 +63,8 @@ def make_plan(
 ) -> Plan:
     """Decide everything. Of `host` only the environment variables are used.
 
-    Raises StackUnfit where no backend fits, UsageError for arguments that cannot be passed through. What
-    is wrong otherwise is in the plan's findings.
+    Raises StackUnfit where no backend fits, UsageError for arguments that neuronctl sets itself. What is
+    wrong otherwise is in the plan's findings.
     """
     check_passthrough(passthrough)
     backend = choose_backend(profile, stack)
@@ -72,7 +72,8 @@ def make_plan(
     environment = _environment(profile, host)
     variables = {name: str(setting.value) for name, setting in environment.items()}
     engine_values = {name: setting.value for name, setting in engine.items()}
-    if kv_cache := cpu_kv_cache(model, machine, engine_values, {**host.environ, **variables}):
+    kv_cache = cpu_kv_cache(model, machine, engine_values, {**host.environ, **variables}, passthrough)
+    if kv_cache is not None:
         engine["kv_cache_memory_bytes"] = kv_cache
         engine_values["kv_cache_memory_bytes"] = kv_cache.value
     inputs = cpu_key_inputs(host, model, machine, stack, engine_values, passthrough, variables)
@@ -87,6 +88,7 @@ def make_plan(
         environment={**host.environ, **variables},
         has_api_key=has_api_key,
         public_without_key=public_without_key,
+        passthrough=passthrough,
     )
     return Plan(
         profile=profile,

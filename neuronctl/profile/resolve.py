@@ -39,8 +39,10 @@ class Profile:
     findings: tuple[Finding, ...] = ()
 
     def origin(self, key: str) -> Origin:
-        """Who said the value at a key path: the built-in one where nobody did."""
-        return self.said.get(key, BUILT_IN)
+        """Who said the value at a key path, or a mapping's first entry: the built-in one where nobody did."""
+        if key in self.said:
+            return self.said[key]
+        return next((origin for said, origin in self.said.items() if said.startswith(f"{key}.")), BUILT_IN)
 
     @property
     def origins(self) -> dict[str, Origin]:

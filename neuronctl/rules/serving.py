@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
 
@@ -38,8 +41,13 @@ def public_without_key(situation: Situation) -> Remark | None:
 def context_exceeded(situation: Situation) -> Remark | None:
     """vLLM would refuse the length after it has started, seconds to minutes later."""
     length, context = situation.engine.get("max_model_len"), situation.model.facts.context_length
-    scaled = situation.model.config.get("rope_scaling") or situation.engine.get("hf_overrides")
-    if not isinstance(length, int) or context is None or scaled or length <= context:
+    if not isinstance(length, int) or context is None or length <= context:
+        return None
+    config = situation.model.config
+    longest = config.get("model_max_length")
+    if isinstance(longest, int) and length <= longest:
+        return None
+    if _is_scaled(config) or situation.engine.get("hf_overrides"):
         return None
     if situation.environment.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") == "1":
         return None
@@ -50,11 +58,28 @@ def context_exceeded(situation: Situation) -> Remark | None:
     )
 
 
+def _is_scaled(config: Mapping[str, Any]) -> bool:
+    """Whether positions are stretched, so that vLLM reckons with more than the configuration's number.
+
+    Newer configurations say `rope_parameters`, also where nothing is stretched (`rope_type: default`).
+    """
+    nested = config.get("text_config")
+    for one in (config, nested if isinstance(nested, dict) else {}):
+        scaling = one.get("rope_scaling") or one.get("rope_parameters")
+        if not isinstance(scaling, dict):
+            continue
+        # Some models have one such mapping for each kind of layer.
+        for each in (scaling, *(inner for inner in scaling.values() if isinstance(inner, dict))):
+            if each.get("rope_type", each.get("type", "default")) != "default":
+                return True
+    return False
+
+
 @rule("server.api-key-missing", "error", _OURS)
 def api_key_missing(situation: Situation) -> Remark | None:
     """A server that is meant to want a key must not start without one."""
     variable = situation.profile.shape.server.api_key_env
-    if variable is None or situation.environment.get(variable):
+    if variable is None or situation.has_api_key:
         return None
     return Remark(
         f"the API key is to be in the variable {variable}, which is not set",

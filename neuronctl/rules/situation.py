@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from neuronctl.machine.detect import Machine
@@ -15,7 +15,8 @@ from neuronctl.stack.detect import Stack
 class Situation:
     """Everything known when the rules run.
 
-    `engine` maps vLLM argument names to the values that would be passed; `environment` is what the child
+    `engine` maps vLLM argument names to the values that would be passed, `passthrough` are the words after
+    `--`; `environment` is what the child
     would see of the variables that we or the profile set; `has_api_key` says whether one was found, never
     which.
     """
@@ -29,3 +30,4 @@ class Situation:
     environment: Mapping[str, str]
     has_api_key: bool
     public_without_key: bool
+    passthrough: Sequence[str] = ()

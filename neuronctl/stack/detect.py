@@ -98,16 +98,15 @@ def detect_stack(host: Host, python: str | None = None) -> Stack:
 
 
 def _interpreter(host: Host, named: str, chosen_by: str) -> Path:
-    path = Path(named).expanduser()
+    path = host.expand(named)
     if os.sep not in named:
         import shutil
 
         found = shutil.which(named, path=host.environ.get("PATH"))
-        path = Path(found) if found else path
-    path = host.cwd / path
-    if path.is_dir():
+        path = host.cwd / found if found else path
+    if os.path.isdir(path):
         path = path / "bin" / "python"
-    if not path.exists():
+    if not os.path.exists(path):
         raise StackUnfit(
             f"{chosen_by} names {named}, which is not there",
             fix="give the path of a Python interpreter that has vLLM, or of its virtual environment",
@@ -155,14 +154,14 @@ def _versions(paths: Sequence[Path]) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in paths:
         try:
-            names = os.listdir(folder)
+            names = sorted(os.listdir(folder))
         except OSError:
             continue
         for name in names:
             if not name.endswith(".dist-info"):
                 continue
             distribution, _, version = name.removesuffix(".dist-info").partition("-")
-            distribution = distribution.replace("_", "-").lower()
+            distribution = distribution.replace("_", "-").replace(".", "-").lower()
             if distribution in WATCHED:
                 found.setdefault(distribution, version)
     return dict(sorted(found.items()))

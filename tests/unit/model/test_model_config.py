@@ -1,0 +1,130 @@
+"""config.json: what is read from it, and what is said of a bad one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neuronctl.errors import Exit, ModelNotResolved
+from neuronctl.model.config import model_facts, read_config
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 576,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "num_hidden_layers": 30,
+    "vocab_size": 49152,
+    "max_position_embeddings": 8192,
+    "torch_dtype": "bfloat16",
+    "tie_word_embeddings": True,
+}
+
+
+def test_all_facts() -> None:
+    facts = model_facts(LLAMA, "x")
+    assert facts.architecture == "LlamaForCausalLM"
+    assert facts.model_type == "llama"
+    assert (facts.layers, facts.hidden_size, facts.attention_heads, facts.kv_heads) == (30, 576, 9, 3)
+    assert facts.head_dim == 64
+    assert (facts.vocabulary, facts.context_length) == (49152, 8192)
+    assert (facts.dtype, facts.tied) == ("bfloat16", True)
+
+
+def test_a_head_s_size_that_is_said_is_not_derived() -> None:
+    assert model_facts({**LLAMA, "head_dim": 128}, "x").head_dim == 128
+
+
+def test_without_kv_heads_there_are_as_many_as_heads() -> None:
+    config = {key: value for key, value in LLAMA.items() if key != "num_key_value_heads"}
+    assert model_facts(config, "x").kv_heads == 9
+
+
+@pytest.mark.parametrize(("said", "tied"), [(True, True), (False, False), (None, None), ("yes", None)])
+def test_tied_absent_is_not_false(said: object, tied: bool | None) -> None:
+    assert model_facts({**LLAMA, "tie_word_embeddings": said}, "x").tied is tied
+    config = {key: value for key, value in LLAMA.items() if key != "tie_word_embeddings"}
+    assert model_facts(config, "x").tied is None
+
+
+def test_a_nested_text_configuration_is_looked_into_first() -> None:
+    config = {
+        "architectures": ["Llama4ForConditionalGeneration"],
+        "model_type": "llama4",
+        "tie_word_embeddings": False,
+        "max_position_embeddings": 1,
+        "text_config": {**LLAMA, "dtype": "float16"},
+        "vision_config": {"hidden_size": 1408},
+    }
+    facts = model_facts(config, "x")
+    assert (facts.hidden_size, facts.context_length, facts.tied) == (576, 8192, True)
+    assert (facts.architecture, facts.model_type) == ("Llama4ForConditionalGeneration", "llama4")
+    assert facts.dtype == "float16"
+
+
+def test_the_newer_name_of_the_number_format_is_understood() -> None:
+    assert model_facts({"architectures": ["X"], "dtype": "float32"}, "x").dtype == "float32"
+
+
+def test_facts_of_the_wrong_type_are_as_if_absent() -> None:
+    facts = model_facts(
+        {"architectures": ["X"], "num_hidden_layers": "30", "vocab_size": True, "model_type": 7}, "x"
+    )
+    assert (facts.layers, facts.vocabulary, facts.model_type, facts.head_dim) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("said", [None, [], "LlamaForCausalLM", [7], {}])
+def test_no_architecture(said: object) -> None:
+    with pytest.raises(ModelNotResolved, match=r"^org/x: config.json names no architecture$") as caught:
+        model_facts({"architectures": said}, "org/x")
+    assert caught.value.error_code == "model.no-architecture"
+    assert "LlamaForCausalLM" in str(caught.value.fix)
+
+
+BROKEN = {
+    "comma": ('{\n  "a": 1,\n}', 3, "not JSON"),
+    "cut short": ('{"a":\n', 2, "not JSON"),
+    "empty": ("", 1, "not JSON"),
+    "a mark before it": ('\ufeff{"a": 1}', 1, "not JSON"),
+    "a list": ("[1]", None, "holds a list"),
+    "a text": ('"x"', None, "holds a str"),
+    "deep": ("[" * 100_000, None, "nested too deeply"),
+    "a huge number": ('{"a": ' + "1" * 6000 + "}", None, "not sound"),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "said"), BROKEN.values(), ids=BROKEN)
+def test_broken_with_the_line(tmp_path: Path, text: str, line: int | None, said: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ModelNotResolved) as caught:
+        read_config(path)
+    error = caught.value
+    assert error.error_code == "model.broken-config"
+    assert error.exit_code is Exit.MODEL_NOT_RESOLVED
+    assert said in error.what
+    assert error.place is not None
+    assert (error.place.file, error.place.line) == (str(path), line)
+    assert str(error).startswith(f"{path}:{line}: " if line else f"{path}: ")
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotResolved) as caught:
+        read_config(tmp_path / "config.json")
+    assert caught.value.error_code == "model.no-config"
+    assert str(tmp_path) in caught.value.what
+
+
+@pytest.mark.parametrize("kind", ["folder", "bytes"])
+def test_unreadable(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "config.json"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b'{"a": "\xff\xfe"}')
+    with pytest.raises(ModelNotResolved) as caught:
+        read_config(path)
+    assert caught.value.error_code == "model.unreadable-config"
+    assert str(path) in caught.value.what

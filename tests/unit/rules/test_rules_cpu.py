@@ -1,0 +1,142 @@
+"""Rules of the cpu backend: each fires with its words, fix and place, and is silent otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neuronctl.result import Finding
+from tests.plan_sample import sample_plan
+
+NEVER = "artifacts: {policy: never}\n"
+
+
+def found(tmp_path: Path, rule: str, text: str = "", **facts: Any) -> Finding | None:
+    matches = [one for one in sample_plan(tmp_path, text, **facts).findings if one.id == rule]
+    assert len(matches) < 2
+    return matches[0] if matches else None
+
+
+def fired(tmp_path: Path, rule: str, text: str = "", **facts: Any) -> Finding:
+    finding = found(tmp_path, rule, text, **facts)
+    assert finding is not None
+    assert finding.source
+    return finding
+
+
+def test_compiled_half_precision(tmp_path: Path) -> None:
+    finding = fired(tmp_path, "cpu.compiled-bfloat16", "engine:\n  dtype: bfloat16\n")
+    assert finding.severity == "warning"
+    assert finding.message.startswith("dtype bfloat16 with torch.compile gave garbage text")
+    assert finding.fix == "set engine.dtype: float32"
+    assert str(finding.place) == "sample.yaml:3: engine.dtype"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "engine: {dtype: float32}",
+        "engine: {dtype: float}",
+        f"engine: {{dtype: bfloat16}}\n{NEVER}",
+    ],
+)
+def test_no_half_precision_or_not_compiled(tmp_path: Path, text: str) -> None:
+    assert found(tmp_path, "cpu.compiled-bfloat16", text) is None
+
+
+def test_half_precision_passed_through_as_eager_is_not_compiled(tmp_path: Path) -> None:
+    half = "engine: {dtype: half}"
+    assert found(tmp_path, "cpu.compiled-bfloat16", half, passthrough=("--enforce-eager",)) is None
+    assert found(tmp_path, "cpu.compiled-bfloat16", half, passthrough=("--max-num-seqs", "2")) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [('env: {VLLM_USE_AOT_COMPILE: "1"}', {}), ("", {"VLLM_USE_AOT_COMPILE": "1"})],
+)
+def test_ahead_of_time_compile(tmp_path: Path, text: str, environ: dict[str, str]) -> None:
+    finding = fired(tmp_path, "cpu.aot-compile", text, environ=environ)
+    assert finding.severity == "error"
+    assert "failed to load at the next start" in finding.message
+    assert "VLLM_USE_AOT_COMPILE" in str(finding.fix)
+    assert finding.place is not None
+    assert finding.place.key == "env.VLLM_USE_AOT_COMPILE"
+    assert finding.place.line == (2 if text else None)
+
+
+def test_no_ahead_of_time_compile(tmp_path: Path) -> None:
+    assert found(tmp_path, "cpu.aot-compile") is None
+    assert found(tmp_path, "cpu.aot-compile", environ={"VLLM_USE_AOT_COMPILE": "0"}) is None
+
+
+def test_compile_cache_disabled(tmp_path: Path) -> None:
+    finding = fired(tmp_path, "cpu.compile-cache-disabled", environ={"VLLM_DISABLE_COMPILE_CACHE": "1"})
+    assert finding.severity == "error"
+    assert "nothing to keep" in finding.message
+    assert finding.fix == "unset VLLM_DISABLE_COMPILE_CACHE"
+
+
+def test_compile_cache_enabled_or_not_needed(tmp_path: Path) -> None:
+    rule = "cpu.compile-cache-disabled"
+    assert found(tmp_path, rule) is None
+    assert found(tmp_path, rule, environ={"VLLM_DISABLE_COMPILE_CACHE": "0"}) is None
+    assert found(tmp_path, rule, NEVER, environ={"VLLM_DISABLE_COMPILE_CACHE": "1"}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "passthrough", "line"),
+    [("engine:\n  enforce_eager: true\n", (), 3), ("", ("--enforce-eager",), None)],
+)
+def test_eager_leaves_nothing_to_keep(
+    tmp_path: Path, text: str, passthrough: tuple[str, ...], line: int | None
+) -> None:
+    finding = fired(tmp_path, "cpu.eager-leaves-nothing", text, passthrough=passthrough)
+    assert finding.severity == "error"
+    assert "nothing to keep" in finding.message
+    assert "--policy never" in str(finding.fix)
+    assert finding.place is not None
+    assert (finding.place.key, finding.place.line) == ("engine.enforce_eager", line)
+
+
+@pytest.mark.parametrize("text", ["", "engine: {enforce_eager: false}", NEVER])
+def test_not_eager_or_nothing_is_kept(tmp_path: Path, text: str) -> None:
+    assert found(tmp_path, "cpu.eager-leaves-nothing", text) is None
+
+
+def test_neuron_settings_are_unused(tmp_path: Path) -> None:
+    finding = fired(tmp_path, "cpu.neuron-settings-unused", "neuron: {b_key: 1, a_key: 2}")
+    assert finding.severity == "info"
+    assert finding.message.endswith("unused here: a_key, b_key")
+    assert found(tmp_path, "cpu.neuron-settings-unused", "neuron: {}") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("features: {quantization: {weights: int8}}", "features.quantization.weights", "int8"),
+        ("features: {speculative: {method: eagle}}", "features.speculative.method", "eagle"),
+    ],
+)
+def test_a_feature_of_the_plugin(tmp_path: Path, text: str, key: str, value: str) -> None:
+    finding = fired(tmp_path, "cpu.feature-unsupported", text)
+    assert finding.severity == "error"
+    assert finding.message == f"{key}: {value} is not available on the cpu backend"
+    assert finding.fix
+    assert finding.place is not None
+    assert finding.place.key == key
+
+
+def test_a_feature_that_vllm_has_itself(tmp_path: Path) -> None:
+    assert found(tmp_path, "cpu.feature-unsupported", "features: {prefix_caching: true}") is None
+
+
+def test_a_folder_for_the_output(tmp_path: Path) -> None:
+    finding = fired(tmp_path, "cpu.artifacts-path", "artifacts:\n  path: ./out\n")
+    assert finding.severity == "error"
+    assert finding.message.startswith(f"artifacts.path {tmp_path / 'out'} is not used by the cpu backend")
+    assert "NEURONCTL_HOME" in str(finding.fix)
+    assert str(finding.place) == "sample.yaml:3: artifacts.path"
+    assert found(tmp_path, "cpu.artifacts-path") is None
