@@ -14,6 +14,7 @@ from neuronctl.errors import (
     ArtifactDamaged,
     CacheMiss,
     CompileFailed,
+    MachineUnfit,
     OutOfHostMemory,
     UsageError,
 )
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 Tell = Callable[[Message | Progress], None]
 Answers = tuple[tuple[str, str], ...]
 READY_TIMEOUT_S = 3600.0
+
+# What strerror(3) says for ENOSPC, EDQUOT and EFBIG, as it ends Python's own messages.
+_FULL_DISK = ("No space left on device", "Disk quota exceeded", "File too large")
 
 
 @dataclass(frozen=True)
@@ -212,13 +216,20 @@ def _compile(plan: Plan, host: Host, stage: Stage, log: Path, tell: Tell) -> Mad
     )
 
 
-def _failure(outcome: Outcome[Answers], log: Path) -> CompileFailed | OutOfHostMemory:
+def _failure(outcome: Outcome[Answers], log: Path) -> CompileFailed | MachineUnfit | OutOfHostMemory:
     lines = outcome.error_lines or outcome.last_lines[-10:]
     details: dict[str, object] = {"log": str(log), "last_lines": list(lines)}
     if outcome.killed_from_outside or outcome.out_of_memory:
         return OutOfHostMemory(
             f"the compile failed: {outcome.reason}",
             fix="use a machine with more memory, or lower engine.max_model_len and engine.max_num_seqs",
+            details=details,
+        )
+    if any(said in line for line in (*lines, *outcome.last_lines) for said in _FULL_DISK):
+        return MachineUnfit(
+            f"the compile failed for want of disk space: {outcome.reason}",
+            fix="free some space, or keep neuronctl's files on another disk: NEURONCTL_HOME=/path/to/folder",
+            code="store.full",
             details=details,
         )
     return CompileFailed(

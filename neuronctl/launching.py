@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from neuronctl.compiling import Compiled, Tell, compile_artifact
 from neuronctl.errors import (
     ArtifactDamaged,
     Exit,
+    MachineUnfit,
     NeuronctlError,
     OutOfHostMemory,
     ServerNotReady,
@@ -133,12 +136,20 @@ def _quarantine(plan: Plan, host: Host, artifact: Artifact, failed: _LoadFailed,
     found = "; ".join(map(str, problems[:3])) or "every file is as it was written"
     reason = f"{failed.error.what}. Verified in full: {found}."
     folder = Store.open(host).quarantine(artifact.key, reason, seen=artifact, problems=problems)
-    tell(Message(f"the artifact does not load ({found}); quarantined in {folder}", "warn"))
+    where = f"quarantined in {folder}" if folder else "another process has replaced it already"
+    lines = failed.error.details.get("last_lines")
+    said = f"\nit said: {lines[0]}" if isinstance(lines, list) and lines else ""
+    tell(
+        Message(
+            f"the artifact does not load: {failed.error.what}{said}\nverified in full: {found}\n{where}",
+            "warn",
+        )
+    )
     if plan.profile.shape.artifacts.policy == "cached-only":
         raise ArtifactDamaged(
             f"the artifact {artifact.key} does not load: {failed.error.what}",
             fix="allow it to be compiled again: --policy auto",
-            details={**failed.error.details, "quarantine": str(folder)},
+            details={**failed.error.details, "quarantine": str(folder) if folder else None},
         )
 
 
@@ -152,7 +163,7 @@ def _serve_once(
     tree = artifact.tree if artifact is not None else None
     with open_run(host, plan.profile.name, "serve") as run:
         key = api_key(plan.profile, host)
-        with using(run.work):
+        with using(run.work), _copying():
             launch = backend.serve_launch(plan, host, tree, work=run.work, api_key=key, log=run.log)
         tell(Message(f"log: {run.log}"))
         watched = _Watched(plan, host, tree, run, tell)
@@ -169,6 +180,23 @@ def _serve_once(
         repaired=repaired,
         compiled_again=watched.compiled_again,
     )
+
+
+@contextmanager
+def _copying() -> Iterator[None]:
+    """Raise the first of the failures that shutil collects while it copies a folder."""
+    import shutil
+
+    try:
+        yield
+    except shutil.Error as error:
+        _, target, why = error.args[0][0]
+        raise MachineUnfit(
+            f"the artifact's copy for this server cannot be written: {target}: {why}",
+            fix="free some space, or keep neuronctl's files on another disk: NEURONCTL_HOME=/path/to/folder",
+            code="store.full",
+            details={"path": target},
+        ) from None
 
 
 class _Watched:
@@ -206,7 +234,7 @@ class _Watched:
         self.tell(
             Message(
                 f"ready after {event.elapsed_s:.1f} s: {server_url(self.plan)}/v1 serves "
-                f"{self.plan.served_name}\ntry it:\n  {command_to_try(self.plan)}",
+                f"{self.plan.served_name}; ^C stops it\ntry it:\n  {command_to_try(self.plan)}",
                 "done",
             )
         )
@@ -238,14 +266,12 @@ def _failure(
     details: dict[str, object] = {"log": str(log), "last_lines": list(lines)}
     if outcome.killed_from_outside or outcome.out_of_memory:
         return OutOfHostMemory(
-            f"the server failed: {outcome.reason}",
+            outcome.reason,
             fix="use a machine with more memory, or lower engine.max_model_len and engine.max_num_seqs",
             details=details,
             code="server.out-of-host-memory",
         )
-    error = ServerNotReady(
-        f"the server failed: {outcome.reason}", fix=f"look at the log {log}", details=details
-    )
+    error = ServerNotReady(outcome.reason, fix=f"look at the log {log}", details=details)
     phases = backend_named(plan.backend).phases(compiling=False)
     reading = {phase.name for phase in phases if phase.reads_artifact}
     if tree is not None and outcome.ready_after_s is None and outcome.phase_at_end in reading:

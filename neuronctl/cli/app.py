@@ -64,13 +64,16 @@ LockTimeout = Annotated[
 
 @app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Compile and serve language models with vLLM on AWS Neuron: one profile, one compile, one command."""
     if version:
         import neuronctl
+        from neuronctl.result import Result
 
-        typer.echo(f"neuronctl {neuronctl.__version__}")
+        number = neuronctl.__version__
+        context.obj.result = Result("version", {"version": number}, text=f"neuronctl {number}")
         raise typer.Exit()
 
 
@@ -188,9 +191,9 @@ def profiles_validate(
 
 
 @profiles.command("schema")
-def profiles_schema(context: typer.Context) -> None:
-    """Print the JSON Schema of profiles, for editors."""
-    call = _begin(context, "profiles schema", as_json=False)
+def profiles_schema(context: typer.Context, as_json: Json = False) -> None:
+    """Print the JSON Schema of profiles, for editors; with --json as the data of an answer."""
+    call = _begin(context, "profiles schema", as_json)
     from neuronctl.cli.profiles import schema
 
     call.result = schema()

@@ -15,7 +15,8 @@ class Invocation:
     """One call of the program.
 
     `passthrough` is what stood after `--`; `tell` tells the story. The command fills in the rest as soon as
-    it knows it, so that a failure is reported under its name and in its form.
+    it knows it, so that a failure is reported under its name and in its form. `exit_code` is for a call
+    without a result, such as `--help`.
     """
 
     host: Host
@@ -24,6 +25,7 @@ class Invocation:
     command: str = "neuronctl"
     as_json: bool = False
     result: Result | None = None
+    exit_code: int = 0
     data: dict[str, object] = field(default_factory=dict)
 
     def begin(self, command: str, *, as_json: bool, takes_passthrough: bool = False) -> None:

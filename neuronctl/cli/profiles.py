@@ -75,4 +75,5 @@ def schema() -> Result:
 
     from neuronctl.profile.reference import json_schema
 
-    return Result("profiles schema", {}, text=json.dumps(json_schema(), indent=2))
+    content = json_schema()
+    return Result("profiles schema", content, text=json.dumps(content, indent=2))

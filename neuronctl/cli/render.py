@@ -92,8 +92,15 @@ def paint(text: str, colour: str, stream: TextIO, environ: Mapping[str, str] | N
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
+class AnswerNotWritten(NeuronctlError):
+    """stdout takes no more, as on a full disk."""
+
+    code = "answer.not-written"
+    exit_code = Exit.MACHINE_UNFIT
+
+
 def render_result(result: Result, *, as_json: bool) -> None:
-    """Write the answer."""
+    """Write the answer. Raises AnswerNotWritten, and BrokenPipeError where nobody reads it."""
     if as_json:
         _write_envelope(
             result.command,
@@ -104,15 +111,14 @@ def render_result(result: Result, *, as_json: bool) -> None:
         )
         return
     if result.text:
-        sys.stdout.write(result.text.rstrip("\n") + "\n")
-    sys.stdout.flush()
+        _write(result.text.rstrip("\n"))
 
 
 def render_error(command: str, error: NeuronctlError, *, as_json: bool, data: Mapping[str, object]) -> None:
     """Write a failure: on stderr for a person; in JSON mode the envelope on stdout."""
     errors = error.errors if isinstance(error, ProfileErrors) else [error]
     findings = error.findings if isinstance(error, PlanRefused) else ()
-    if as_json:
+    if as_json and not isinstance(error, AnswerNotWritten):
         described = [_describe_error(one) for one in errors]
         _write_envelope(command, error.exit_code, data=data, findings=findings, errors=described)
         return
@@ -189,8 +195,22 @@ def _write_envelope(
         "findings": [_describe_finding(finding) for finding in findings],
         "errors": errors,
     }
-    sys.stdout.write(json.dumps(envelope, indent=2, default=str, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    # In another encoding a letter may have to be escaped, and JSON has escapes of its own.
+    as_it_is = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    _write(json.dumps(envelope, indent=2, default=str, ensure_ascii=not as_it_is))
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise AnswerNotWritten(
+            f"the answer cannot be written to stdout: {error.strerror}",
+            fix="write it to another place; the work itself was done",
+        ) from None
 
 
 def _columns() -> int:

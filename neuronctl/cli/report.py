@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import neuronctl
@@ -22,8 +23,9 @@ def our_bug(error: Exception, call: Invocation, words: list[str]) -> OurBug:
     """Write the report and say where it is."""
     kind = f"{type(error).__name__}: {error}"
     text = "".join(traceback.format_exception(error))
+    shown = [_without_secret(word) for word in words]
     report = redact(
-        f"neuronctl {neuronctl.__version__}\ncommand: {call.command}\nwords: {words}\n\n{text}", call
+        f"neuronctl {neuronctl.__version__}\ncommand: {call.command}\nwords: {shown}\n\n{text}", call
     )
     try:
         path = _write(call, report)
@@ -39,7 +41,7 @@ def our_bug(error: Exception, call: Invocation, words: list[str]) -> OurBug:
 
 
 def redact(text: str, call: Invocation) -> str:
-    """`text` without the values of variables whose names say that they hold a secret."""
+    """`text` without the values of variables, flags and keys whose names say that they hold a secret."""
     for name, group in split_flags(call.passthrough):
         if name is not None and is_secret((name,)):
             for value in filter(None, [group[0].partition("=")[2], *group[1:]]):
@@ -49,16 +51,25 @@ def redact(text: str, call: Invocation) -> str:
     return text
 
 
+def _without_secret(word: str) -> str:
+    """A word of ours; what `--set KEY=VALUE` says may be a secret."""
+    key, equals, value = word.partition("=")
+    return f"{key}={HIDDEN}" if equals and is_secret(key.split("."), value) else word
+
+
 def _write(call: Invocation, report: str) -> Path:
     import tempfile
     import time
 
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(call.host.now()))
-    for folder in (call.host.neuronctl_home / "reports", Path(tempfile.gettempdir())):
+    folders = [Path(tempfile.gettempdir())]
+    with suppress(NeuronctlError):  # a user without a home folder
+        folders.insert(0, call.host.neuronctl_home / "reports")
+    for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"neuronctl-{stamp}.txt"
-            path.write_text(report, encoding="utf-8")
+            path.write_text(report, encoding="utf-8", errors="backslashreplace")
         except OSError:
             continue
         return path

@@ -20,7 +20,9 @@ def until_answers(client: Client, *, timeout_s: float = 60.0) -> Callable[[], Pr
         try:
             client.complete("Hello", max_tokens=1, timeout_s=timeout_s)
         except NoAnswer as error:
-            return ProbeAnswer(False, str(error), fatal=error.status in _REFUSED_FOR_GOOD)
+            # Nobody listens yet: that is what starting is, and no clue to why a start failed.
+            why = "" if error.status == 0 and "refused" in str(error) else str(error)
+            return ProbeAnswer(False, why, fatal=error.status in _REFUSED_FOR_GOOD)
         return ProbeAnswer(True)
 
     return probe

@@ -12,6 +12,9 @@ LAST_LINES = 40
 ERROR_LINES = 10
 SHOWN_CHARACTERS = 1000
 
+# It says only that an error follows, and a person who reads it looks for a fault of neuronctl.
+_TRACEBACK = "Traceback (most recent call last):"
+
 
 class LogWatch:
     """Takes blocks of whole lines from the thread that reads the child.
@@ -53,7 +56,8 @@ class LogWatch:
             self._find_errors(block)
         # Enough of the end of the block for the last lines, however long the block is.
         tail = block[-LAST_LINES * SHOWN_CHARACTERS :].replace(b"\r", b"\n").split(b"\n")
-        self.last.extend(text for line in tail[-2 * LAST_LINES :] if (text := _shown(line)))
+        shown = (_shown(line) for line in tail[-2 * LAST_LINES :])
+        self.last.extend(text for text in shown if text and not text.endswith(_TRACEBACK))
 
     def _find_phases(self, block: bytes) -> None:
         seen = []
@@ -71,8 +75,10 @@ class LogWatch:
             while at >= 0 and len(self.errors) < ERROR_LINES:
                 begin = max(block.rfind(b"\n", 0, at), block.rfind(b"\r", 0, at)) + 1
                 end = block.find(b"\n", at)
-                text = _shown(block[begin : end if end >= 0 else len(block)])
-                if text not in self.errors:
+                line = block[begin : end if end >= 0 else len(block)]
+                text = _shown(line)
+                # A warning that quotes an error is not why a server died.
+                if text not in self.errors and b" WARNING " not in line and b" INFO " not in line:
                     self.errors.append(text)
                 at = block.find(word, end) if end >= 0 else -1
 

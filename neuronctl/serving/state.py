@@ -331,6 +331,9 @@ def _crashed(state: State, reason: str, now: float, policy: Policy) -> Step:
 
 
 def _stop_asked(state: State, event: StopAsked, now: float, policy: Policy) -> Step:
+    if state.asked_at is not None and state.stopped_by is None and event.signal is not None:
+        # The program itself had asked, its work being done; somebody's own first request must not be lost.
+        return replace(state, asked_at=now, stopped_by=event.signal), ()
     if state.asked_at is not None:
         if now - state.asked_at < policy.again_after_s or state.rung >= len(LADDER) or state.hurried:
             return state, ()
