@@ -12,6 +12,7 @@ from neuronctl.artifacts.store import Store
 from neuronctl.backends.all import backend_named
 from neuronctl.errors import (
     ArtifactDamaged,
+    ArtifactDrifted,
     CacheMiss,
     CompileFailed,
     MachineUnfit,
@@ -50,7 +51,7 @@ class Compiled:
 def look_up(plan: Plan, host: Host) -> Artifact | None:
     """The plan's artifact if the store has it and it passes the quick verification.
 
-    Raises ArtifactDamaged, with every problem, for one that does not pass.
+    Raises ArtifactDamaged, with every problem, for one that does not pass, and ArtifactDrifted.
     """
     from neuronctl.artifacts.verify import verify_quick
 
@@ -63,6 +64,7 @@ def look_up(plan: Plan, host: Host) -> Artifact | None:
             + (f"; and {len(problems) - 3} more" if len(problems) > 3 else ""),
             fix="compile again without --policy cached-only and --check; the damaged one is then quarantined",
         )
+    _check_drift(plan, artifact)
     return artifact
 
 
@@ -75,8 +77,9 @@ def why_a_miss(plan: Plan, host: Host) -> tuple[str, tuple[Difference, ...]] | N
 def compile_artifact(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: float | None = None) -> Compiled:
     """The plan's artifact, compiled if it is not there, as the profile's `artifacts.policy` allows.
 
-    Raises CacheMiss or ArtifactDamaged where compiling is not allowed; CompileFailed, OutOfHostMemory,
-    Interrupted or Terminated from the compile; LockTimedOut; MachineUnfit where the disk refuses.
+    Raises CacheMiss or ArtifactDamaged where compiling is not allowed; ArtifactDrifted; from the compile
+    CompileFailed, OutOfHostMemory, Interrupted or Terminated; LockTimedOut; MachineUnfit where the disk
+    refuses.
     """
     policy = plan.profile.shape.artifacts.policy
     began = host.monotonic()
@@ -110,6 +113,7 @@ def compile_artifact(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: floa
         on_wait=waiting,
         rebuild=policy == "always",
     )
+    _check_drift(plan, outcome.artifact)
     if outcome.quarantined is not None:
         tell(Message(f"the damaged artifact went to {outcome.quarantined}", "warn"))
     return Compiled(
@@ -117,6 +121,22 @@ def compile_artifact(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: floa
         built=outcome.built,
         took_s=host.monotonic() - began,
         log=logs[-1] if logs else None,
+    )
+
+
+def _check_drift(plan: Plan, artifact: Artifact) -> None:
+    """Raise ArtifactDrifted where an artifact lies under the plan's key and was made from other inputs."""
+    from neuronctl.artifacts.difference import differences
+    from neuronctl.artifacts.manifest import plain
+
+    found = differences(plain(plan.key_inputs), artifact.manifest.inputs)
+    if not found:
+        return
+    fields = "; ".join(f"{one.path}: {one.theirs} there, {one.ours} here" for one in found[:3])
+    raise ArtifactDrifted(
+        f"the artifact {artifact.key} was not made from what its key says: {fields}",
+        fix=f"compile it anew: neuronctl compile --policy always {plan.retyped}",
+        details={"differs": [one.path for one in found]},
     )
 
 
@@ -128,7 +148,7 @@ def miss(plan: Plan, host: Host) -> CacheMiss:
         details["differs"] = [difference.path for difference in nearest[1]]
     return CacheMiss(
         f"no artifact for {plan.profile.name} (key {plan.key})",
-        fix=f"neuronctl compile {plan.profile.reference}",
+        fix=f"neuronctl compile {plan.retyped}",
         details=details,
     )
 

@@ -29,10 +29,12 @@ from neuronctl.runs import Run, open_run
 
 if TYPE_CHECKING:
     from neuronctl.artifacts.artifact import Artifact
+    from neuronctl.artifacts.store import Store
     from neuronctl.child import Launch
     from neuronctl.serving.supervisor import Outcome, ServerEvent
 
 READY_TIMEOUT_S = 3600.0
+_WHOLE = "every file is as it was written"
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,12 @@ def serve_plan(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: float | No
 
 
 class _LoadFailed(Exception):
-    """The server died while it read the artifact."""
+    """The server died while it read the artifact, or (`read_it` is False) soon after."""
 
-    def __init__(self, error: ServerNotReady) -> None:
+    def __init__(self, error: ServerNotReady, read_it: bool) -> None:
         super().__init__(str(error))
         self.error = error
+        self.read_it = read_it
 
 
 def _tell_artifact(compiled: Compiled, tell: Tell) -> None:
@@ -128,14 +131,33 @@ def _tell_artifact(compiled: Compiled, tell: Tell) -> None:
         tell(Message(f"artifact {key}: hit, nothing to compile", "done"))
 
 
+def _acquit(store: Store, artifact: Artifact, failed: _LoadFailed) -> None:
+    """Raise the failure itself where a whole artifact is not to blame for it.
+
+    That is so when the server had read it already, and when it was itself compiled because its whole
+    predecessor did not load: doing that again at every start would help nobody.
+    """
+    if not failed.read_it:
+        raise failed.error
+    if any(one.key == artifact.key and _WHOLE in one.reason for one in store.quarantined()):
+        raise ServerNotReady(
+            f"{failed.error.what}. The artifact is whole, and was compiled anew for this reason before",
+            fix=failed.error.fix,
+            details=failed.error.details,
+        )
+
+
 def _quarantine(plan: Plan, host: Host, artifact: Artifact, failed: _LoadFailed, tell: Tell) -> None:
     from neuronctl.artifacts.store import Store
     from neuronctl.artifacts.verify import verify_full
 
+    store = Store.open(host)
     problems = verify_full(artifact)
-    found = "; ".join(map(str, problems[:3])) or "every file is as it was written"
+    if not problems:
+        _acquit(store, artifact, failed)
+    found = "; ".join(map(str, problems[:3])) or _WHOLE
     reason = f"{failed.error.what}. Verified in full: {found}."
-    folder = Store.open(host).quarantine(artifact.key, reason, seen=artifact, problems=problems)
+    folder = store.quarantine(artifact.key, reason, seen=artifact, problems=problems)
     where = f"quarantined in {folder}" if folder else "another process has replaced it already"
     lines = failed.error.details.get("last_lines")
     said = f"\nit said: {lines[0]}" if isinstance(lines, list) and lines else ""
@@ -273,7 +295,8 @@ def _failure(
         )
     error = ServerNotReady(outcome.reason, fix=f"look at the log {log}", details=details)
     phases = backend_named(plan.backend).phases(compiling=False)
-    reading = {phase.name for phase in phases if phase.reads_artifact}
-    if tree is not None and outcome.ready_after_s is None and outcome.phase_at_end in reading:
-        return _LoadFailed(error)
+    begins = next((number for number, phase in enumerate(phases) if phase.reads_artifact), len(phases))
+    since = {phase.name: phase for phase in phases[begins:]}
+    if tree is not None and outcome.ready_after_s is None and outcome.phase_at_end in since:
+        return _LoadFailed(error, read_it=since[outcome.phase_at_end].reads_artifact)
     return error

@@ -18,6 +18,7 @@ from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan
 from neuronctl.profile.resolve import load_profile
 from neuronctl.result import Message
+from neuronctl.secret import HIDDEN, hide_in_words, is_secret
 from neuronctl.stack.detect import detect_stack
 
 if TYPE_CHECKING:
@@ -41,6 +42,21 @@ class Request:
     passthrough: tuple[str, ...] = ()
     public_without_key: bool = False
 
+    @property
+    def retyped(self) -> str:
+        """The words that ask for the same thing again, secrets hidden."""
+        from shlex import quote
+
+        words = [self.reference]
+        for text in self.sets:
+            key, _, value = text.partition("=")
+            words += ["--set", f"{key}={HIDDEN}" if is_secret(key.split("."), value) else text]
+        if self.python:
+            words += ["--python", self.python]
+        if self.passthrough:
+            words += ["--", *hide_in_words(self.passthrough)]
+        return " ".join(word if word == "--" else quote(word) for word in words)
+
 
 def plan_request(request: Request, host: Host, *, may_download: bool = False) -> Plan:
     """profile → model → plan. Reads files only, unless `may_download` allows a hub model to be fetched."""
@@ -59,6 +75,7 @@ def plan_request(request: Request, host: Host, *, may_download: bool = False) ->
         host,
         passthrough=request.passthrough,
         public_without_key=request.public_without_key,
+        retyped=request.retyped,
     )
 
 
@@ -113,6 +130,12 @@ def _ready_plan(request: Request, host: Host, tell: Tell) -> Plan:
         tell(Message(f"{error.what}; downloading", "step"))
         plan = plan_request(request, host, may_download=True)
     refuse_errors(plan)
+    if plan.model.source == "hub" and plan.profile.shape.model.download == "always":
+        tell(Message(f"looking for news of {plan.model.id} on the hub", "step"))
+        plan = plan_request(request, host, may_download=True)
+        refuse_errors(plan)
+    for finding in plan.findings:
+        tell(Message(f"{finding.id}: {finding.message}", "warn" if finding.severity == "warning" else "note"))
     if not plan.model.here:
         tell(Message(f"preparing the model {plan.model.id} in {plan.model.path}", "step"))
         plan = replace(plan, model=fetch_model(plan.model, host, python=plan.stack.python))

@@ -44,7 +44,7 @@ class CpuBackend:
         return (
             Phase("load weights", _LOADING, "loading"),
             warm_up,
-            Phase("first answer", _ANSWERING, "loading", reads_artifact=not compiling),
+            Phase("first answer", _ANSWERING, "loading"),
         )
 
     def compile_launch(

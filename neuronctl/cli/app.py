@@ -30,7 +30,6 @@ cache = typer.Typer(
 app.add_typer(profiles, name="profiles")
 app.add_typer(cache, name="cache")
 
-# Typer reads these at run time, and on Python 3.10 wants Optional where newer ones take `| None`.
 Reference = Annotated[
     str | None, typer.Argument(metavar="[PROFILE]", help="A profile: a path such as model.yaml, or a name.")
 ]

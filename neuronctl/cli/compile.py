@@ -28,7 +28,7 @@ def run_compile(request: Request, call: Invocation, *, lock_timeout_s: float | N
             f"  asked  {one.prompt}\n  said   {one.answer.strip()}"
             for one in compiled.artifact.manifest.smoke
         ]
-    lines.append(f"  next   neuronctl serve {request.reference}")
+    lines.append(f"  next   neuronctl serve {plan.retyped}")
     return Result("compile", data, findings=plan.findings, text="\n".join(lines))
 
 

@@ -139,8 +139,7 @@ def _settings(settings: Mapping[str, Setting]) -> dict[str, object]:
 
 def _table(settings: Mapping[str, Setting]) -> list[str]:
     rows = [
-        (name, _plain(redact((name,), setting.value)), setting.origin)
-        for name, setting in settings.items()
+        (name, _plain(redact((name,), setting.value)), setting.origin) for name, setting in settings.items()
     ]
     wide = max((len(name) for name, _, _ in rows), default=0)
     value_wide = min(32, max((len(value) for _, value, _ in rows), default=0))

@@ -42,11 +42,11 @@ def our_bug(error: Exception, call: Invocation, words: list[str]) -> OurBug:
 
 def redact(text: str, call: Invocation) -> str:
     """`text` without the values of variables, flags and keys whose names say that they hold a secret."""
+    secrets = {*secret_values(call.host.environ)}
     for name, group in split_flags(call.passthrough):
         if name is not None and is_secret((name,)):
-            for value in filter(None, [group[0].partition("=")[2], *group[1:]]):
-                text = text.replace(value, HIDDEN)
-    for secret in secret_values(call.host.environ):
+            secrets |= {group[0].partition("=")[2], *group[1:]}
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text
 

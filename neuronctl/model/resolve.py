@@ -78,9 +78,10 @@ def fetch_model(model: Model, host: Host, *, python: Path) -> Model:
 
         convert_gguf(model.gguf, model.path, python, host)
         return replace(model, here=True, config=read_config(model.path / "config.json"))
-    section = ModelSection(id=model.id, revision=model.revision)
     if not model.may_download:
-        raise _not_downloaded(section, "the weights of ")
+        forbidden = ModelSection(id=model.id, revision=model.revision, download="never")
+        raise _not_downloaded(forbidden, "the weights of ")
+    section = ModelSection(id=model.id, revision=model.revision)
     return _download(section, host)
 
 
@@ -91,8 +92,10 @@ def resolve_and_fetch(
     try:
         found = resolve_model(section, host, search=search)
     except ModelNotResolved as error:
-        if error.error_code != "model.not-downloaded" or section.download == "never":
+        if error.error_code != "model.not-downloaded":
             raise
+        return _download(section, host)
+    if found.source == "hub" and section.download == "always":
         return _download(section, host)
     return fetch_model(found, host, python=python)
 
@@ -196,11 +199,13 @@ def _from_snapshot(section: ModelSection, snapshot: Path) -> Model:
 
 def _not_downloaded(section: ModelSection, part: str = "") -> ModelNotResolved:
     wanted = f" at revision {section.revision}" if section.revision else ""
-    return ModelNotResolved(
-        f"{part}{section.id}{wanted} {'are' if part else 'is'} not in the hub's cache on this machine",
-        fix=f"hf download {section.id}" + (f" --revision {section.revision}" if section.revision else ""),
-        code="model.not-downloaded",
-    )
+    what = f"{part}{section.id}{wanted} {'are' if part else 'is'} not in the hub's cache on this machine"
+    fix = f"hf download {section.id}" + (f" --revision {section.revision}" if section.revision else "")
+    if section.download == "never":
+        return ModelNotResolved(
+            f"{what}, and model.download forbids to fetch it", fix=fix, code="model.download-forbidden"
+        )
+    return ModelNotResolved(what, fix=fix, code="model.not-downloaded")
 
 
 def _check_weights(folder: Path, *, fix: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from neuronctl.host import Host
 from neuronctl.machine.detect import Machine
 from neuronctl.model.resolve import Model
 from neuronctl.plan.key import (
@@ -76,7 +75,6 @@ def cpu_kv_cache(
 
 
 def cpu_key_inputs(
-    host: Host,
     model: Model,
     machine: Machine,
     stack: Stack,
@@ -88,7 +86,7 @@ def cpu_key_inputs(
 
     vLLM's own cache key covers its source files by path, the model's path, its settings and variables;
     the code that inductor generates depends on the instruction set and on the number of threads. Weights
-    are arguments of the compiled code, not part of it.
+    are arguments of the compiled code, not part of it. `environment` is the whole of what vLLM would see.
     """
     return {
         "format": KEY_FORMAT,
@@ -104,5 +102,5 @@ def cpu_key_inputs(
         "model": {"path": str(model.path), "config": model.config},
         "engine": compiling_arguments(engine, without=MEMORY_ARGUMENTS),
         "passthrough": compiling_passthrough(passthrough, without=MEMORY_ARGUMENTS),
-        "environment": compiling_environment({**host.environ, **environment}),
+        "environment": compiling_environment(environment),
     }

@@ -60,6 +60,7 @@ def make_plan(
     *,
     passthrough: Sequence[str] = (),
     public_without_key: bool = False,
+    retyped: str | None = None,
 ) -> Plan:
     """Decide everything. Of `host` only the environment variables are used.
 
@@ -72,11 +73,14 @@ def make_plan(
     environment = _environment(profile, host)
     variables = {name: str(setting.value) for name, setting in environment.items()}
     engine_values = {name: setting.value for name, setting in engine.items()}
-    kv_cache = cpu_kv_cache(model, machine, engine_values, {**host.environ, **variables}, passthrough)
+    seen = {**host.environ, **variables}
+    kv_cache = cpu_kv_cache(model, machine, engine_values, seen, passthrough)
     if kv_cache is not None:
         engine["kv_cache_memory_bytes"] = kv_cache
         engine_values["kv_cache_memory_bytes"] = kv_cache.value
-    inputs = cpu_key_inputs(host, model, machine, stack, engine_values, passthrough, variables)
+    # The variable of the API key may have any name, and its value is not to be stored.
+    keyed = {name: value for name, value in seen.items() if name != profile.shape.server.api_key_env}
+    inputs = cpu_key_inputs(model, machine, stack, engine_values, passthrough, keyed)
     has_api_key = api_key(profile, host) is not None
     situation = Situation(
         profile=profile,
@@ -85,7 +89,7 @@ def make_plan(
         machine=machine,
         stack=stack,
         engine=engine_values,
-        environment={**host.environ, **variables},
+        environment=seen,
         has_api_key=has_api_key,
         public_without_key=public_without_key,
         passthrough=passthrough,
@@ -103,6 +107,7 @@ def make_plan(
         key_inputs=inputs,
         findings=(*profile.findings, *check(RULES, situation)),
         has_api_key=has_api_key,
+        retyped=retyped or profile.reference,
     )
 
 

@@ -28,6 +28,7 @@ class Plan:
     untouched; `environment` what is set on top of the user's own variables, secrets left out;
     `key_inputs` is all that can change the compiled bytes and `key` the hash of it; `findings` are what
     the rules say, errors first; `has_api_key` whether the server will want a key, never which.
+    `retyped` is how to ask for the same plan again on a command line.
     """
 
     profile: Profile
@@ -42,6 +43,7 @@ class Plan:
     key_inputs: Mapping[str, object]
     findings: tuple[Finding, ...]
     has_api_key: bool
+    retyped: str
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -212,3 +212,12 @@ def test_killed_at_some_moment(terminal: Terminal, moment: int) -> None:
     assert [
         path for path in (terminal.store_home / "run").glob("*") if path.name.startswith(f"{os.getpid()}")
     ] == []
+
+
+def test_the_next_command_says_what_the_user_said(terminal: Terminal) -> None:
+    words = ("p.yaml", "--set", "engine.max_model_len=77", "--python", str(terminal.python))
+    said = terminal.run("compile", *words, "--check").expect(10)
+    again = f"compile p.yaml --set engine.max_model_len=77 --python {terminal.python}"
+    assert again in said.err
+    said = terminal.run("compile", *words, "--", "--max-logprobs", "5").expect(0)
+    assert f"serve {again.removeprefix('compile ')} -- --max-logprobs 5" in said.out

@@ -180,6 +180,7 @@ def test_artifact_that_does_not_load_and_must_not_be_replaced(compiled: Terminal
     [
         ("die-at-once=2", 40, "exited with code 2 in phase start"),
         ("die-in=load", 40, "told to die in load"),
+        ("die-in=listen", 40, "told to die in listen"),
         ("oom", 21, "more memory"),
     ],
 )
@@ -210,6 +211,28 @@ def test_artifact_that_twice_does_not_load(compiled: Terminal, tmp_path: Path) -
     said = compiled.run("serve", "p.yaml", "--python", str(python)).expect(40, "told to die in compile")
     assert said.err.count("✓ compiled") + said.err.count("hit, nothing") == 2
     assert len(compiled.quarantined()) == 1
+
+    # A whole artifact that was compiled for this very reason is not thrown away again at every start.
+    said = compiled.run("serve", "p.yaml", "--python", str(python)).expect(
+        40, "compiled anew for this reason"
+    )
+    assert "✓ compiled" not in said.err
+    assert len(compiled.quarantined()) == 1
+
+
+def test_artifact_that_was_made_from_something_else(compiled: Terminal) -> None:
+    from msgspec import structs
+
+    from neuronctl.artifacts.manifest import decode, encode
+
+    file = next(compiled.store.glob("artifacts/*/manifest.json"))
+    manifest = decode(file.read_bytes(), file)
+    other = {**manifest.inputs, "python": "3.9.0"}
+    file.write_bytes(encode(structs.replace(manifest, inputs=other)))
+    for words in (("serve", "p.yaml"), ("compile", "p.yaml", "--check")):
+        compiled.run(*words).expect(11, "python: 3.9.0 there", "compile --policy always p.yaml")
+    compiled.run("compile", "p.yaml", "--policy", "always").expect(0)
+    compiled.run("compile", "p.yaml", "--check").expect(0, "hit")
 
 
 @pytest.fixture

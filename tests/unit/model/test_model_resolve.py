@@ -180,7 +180,7 @@ def test_what_is_forbidden_to_download_is_not_downloaded(tmp_path: Path) -> None
     assert not model.here
     with pytest.raises(ModelNotResolved, match="the weights of org/small are not in") as caught:
         fetch_model(model, host, python=Path("/no/python"))
-    assert caught.value.error_code == "model.not-downloaded"
+    assert caught.value.error_code == "model.download-forbidden"
     with pytest.raises(ModelNotResolved, match="the weights of org/small are not in"):
         resolve_and_fetch(section, host, python=Path("/no/python"))
     with pytest.raises(ModelNotResolved, match="org/other is not in"):
