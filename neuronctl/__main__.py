@@ -30,7 +30,7 @@ def run(words: list[str]) -> int:
     try:
         return _run(words, stop)
     except KeyboardInterrupt:  # while an ending was being told, or nothing had begun yet
-        return 128 + (stop.number or signal.SIGINT)
+        return 130 if stop.number in (None, signal.SIGINT) else 143
 
 
 def _run(words: list[str], stop: StopRequest) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +14,6 @@ from neuronctl.compiling import Compiled, Tell, compile_artifact
 from neuronctl.errors import (
     ArtifactDamaged,
     Exit,
-    MachineUnfit,
     NeuronctlError,
     OutOfHostMemory,
     ServerNotReady,
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
     from neuronctl.serving.supervisor import Outcome, ServerEvent
 
 READY_TIMEOUT_S = 3600.0
-_WHOLE = "every file is as it was written"
 
 
 @dataclass(frozen=True)
@@ -139,7 +135,7 @@ def _acquit(store: Store, artifact: Artifact, failed: _LoadFailed) -> None:
     """
     if not failed.read_it:
         raise failed.error
-    if any(one.key == artifact.key and _WHOLE in one.reason for one in store.quarantined()):
+    if any(one.key == artifact.key and one.whole for one in store.quarantined()):
         raise ServerNotReady(
             f"{failed.error.what}. The artifact is whole, and was compiled anew for this reason before",
             fix=failed.error.fix,
@@ -155,7 +151,7 @@ def _quarantine(plan: Plan, host: Host, artifact: Artifact, failed: _LoadFailed,
     problems = verify_full(artifact)
     if not problems:
         _acquit(store, artifact, failed)
-    found = "; ".join(map(str, problems[:3])) or _WHOLE
+    found = "; ".join(map(str, problems[:3])) or "every file is as it was written"
     reason = f"{failed.error.what}. Verified in full: {found}."
     folder = store.quarantine(artifact.key, reason, seen=artifact, problems=problems)
     where = f"quarantined in {folder}" if folder else "another process has replaced it already"
@@ -184,8 +180,8 @@ def _serve_once(
     backend = backend_named(plan.backend)
     tree = artifact.tree if artifact is not None else None
     with open_run(host, plan.profile.name, "serve") as run:
-        key = api_key(plan.profile, host)
-        with using(run.work), _copying():
+        key = api_key(plan.profile, host.environ)
+        with using(run.work):
             launch = backend.serve_launch(plan, host, tree, work=run.work, api_key=key, log=run.log)
         tell(Message(f"log: {run.log}"))
         watched = _Watched(plan, host, tree, run, tell)
@@ -202,23 +198,6 @@ def _serve_once(
         repaired=repaired,
         compiled_again=watched.compiled_again,
     )
-
-
-@contextmanager
-def _copying() -> Iterator[None]:
-    """Raise the first of the failures that shutil collects while it copies a folder."""
-    import shutil
-
-    try:
-        yield
-    except shutil.Error as error:
-        _, target, why = error.args[0][0]
-        raise MachineUnfit(
-            f"the artifact's copy for this server cannot be written: {target}: {why}",
-            fix="free some space, or keep neuronctl's files on another disk: NEURONCTL_HOME=/path/to/folder",
-            code="store.full",
-            details={"path": target},
-        ) from None
 
 
 class _Watched:

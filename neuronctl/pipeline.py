@@ -7,7 +7,7 @@ on its right; what happens meanwhile is told through `tell`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from neuronctl.errors import PlanRefused
@@ -18,7 +18,7 @@ from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan
 from neuronctl.profile.resolve import load_profile
 from neuronctl.result import Message
-from neuronctl.secret import HIDDEN, hide_in_words, is_secret
+from neuronctl.secret import hide_assignment, hide_in_words
 from neuronctl.stack.detect import detect_stack
 
 if TYPE_CHECKING:
@@ -44,13 +44,12 @@ class Request:
 
     @property
     def retyped(self) -> str:
-        """The words that ask for the same thing again, secrets hidden."""
+        """The words that name the same plan again, secrets hidden."""
         from shlex import quote
 
         words = [self.reference]
         for text in self.sets:
-            key, _, value = text.partition("=")
-            words += ["--set", f"{key}={HIDDEN}" if is_secret(key.split("."), value) else text]
+            words += ["--set", hide_assignment(text)]
         if self.python:
             words += ["--python", self.python]
         if self.passthrough:
@@ -72,7 +71,7 @@ def plan_request(request: Request, host: Host, *, may_download: bool = False) ->
         model,
         detect_machine(host),
         stack,
-        host,
+        host.environ,
         passthrough=request.passthrough,
         public_without_key=request.public_without_key,
         retyped=request.retyped,
@@ -138,5 +137,7 @@ def _ready_plan(request: Request, host: Host, tell: Tell) -> Plan:
         tell(Message(f"{finding.id}: {finding.message}", "warn" if finding.severity == "warning" else "note"))
     if not plan.model.here:
         tell(Message(f"preparing the model {plan.model.id} in {plan.model.path}", "step"))
-        plan = replace(plan, model=fetch_model(plan.model, host, python=plan.stack.python))
+        fetch_model(plan.model, host, python=plan.stack.python)
+        plan = plan_request(request, host)  # a hub may have had news
+        refuse_errors(plan)
     return plan

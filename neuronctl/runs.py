@@ -6,13 +6,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from neuronctl.host import Host
 
 LOGS_KEPT = 60
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,37 @@ def open_run(host: Host, name: str, what: str) -> Iterator[Run]:
     read-only cache from which an artifact is served, both go to the system's temporary folder.
     """
     home = host.neuronctl_home
-    try:
-        _sweep(home)
-        log = _new_log(home / "logs", host, name, what)
-        (home / "run").mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=home / "run"))
-    except OSError:
-        temporary = Path(tempfile.mkdtemp(prefix="neuronctl-"))
-        log, work = _new_log(temporary, host, name, what), temporary / "work"
-        work.mkdir()
-    try:
+    with ExitStack() as stack:
+        try:
+            _sweep(home)
+            log = _new_log(home / "logs", host, name, what)
+            work = stack.enter_context(_work_folder(home / "run"))
+        except OSError:
+            temporary = Path(tempfile.mkdtemp(prefix="neuronctl-"))
+            log = _new_log(temporary, host, name, what)
+            work = stack.enter_context(_work_folder(temporary / "run"))
         yield Run(log, work)
+
+
+@contextmanager
+def _work_folder(runs: Path) -> Iterator[Path]:
+    """An empty folder in `runs`, beside a locked file that says that somebody uses it."""
+    import fcntl
+
+    runs.mkdir(parents=True, exist_ok=True)
+    fd, lock = tempfile.mkstemp(suffix=_LOCK, dir=runs)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        work = Path(lock.removesuffix(_LOCK))
+        work.mkdir(mode=0o700)
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        with suppress(OSError):
+            os.unlink(lock)
+        os.close(fd)
 
 
 def _new_log(folder: Path, host: Host, name: str, what: str) -> Path:
@@ -54,7 +73,7 @@ def _new_log(folder: Path, host: Host, name: str, what: str) -> Path:
     for number in range(100):
         log = folder / f"{stamp}-{what}-{_plain(name)}{f'-{number}' if number else ''}.log"
         try:
-            log.touch(exist_ok=False)
+            log.touch(mode=0o600, exist_ok=False)
         except FileExistsError:
             continue
         return log
@@ -66,22 +85,23 @@ def _plain(name: str) -> str:
 
 
 def _sweep(home: Path) -> None:
-    """Remove old logs, and the folders of runs whose process is gone."""
-    logs = sorted((home / "logs").glob("*.log*"), reverse=True)
+    """Remove old logs, and what runs left that were killed: their locks are free."""
+    import fcntl
+
+    logs = sorted((home / "logs").glob("*.log"), key=_last_written, reverse=True)
     for log in logs[LOGS_KEPT:]:
-        with suppress(OSError):
-            log.unlink()
-    for folder in (home / "run").glob("*-*"):
-        pid = folder.name.partition("-")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
+        for part in (log, *log.parent.glob(f"{log.name}.*")):
+            with suppress(OSError):
+                part.unlink()
+    for lock in (home / "run").glob(f"*{_LOCK}"):
+        with suppress(OSError), lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink()
 
 
-def _is_alive(pid: int) -> bool:
+def _last_written(log: Path) -> float:
     try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):  # OverflowError: no number that a process can have
-        return False
+        return log.stat().st_mtime
     except OSError:
-        return True
-    return True
+        return 0.0

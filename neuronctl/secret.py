@@ -132,3 +132,9 @@ def _hide_value(path: tuple[str, ...], value: str) -> str:
     except (ValueError, RecursionError):
         return value
     return value if shown == told else json.dumps(shown, separators=(",", ":"))
+
+
+def hide_assignment(text: str) -> str:
+    """`KEY=VALUE` with the value hidden where it looks secret; any other text as it is."""
+    key, equals, value = text.partition("=")
+    return f"{key}={HIDDEN}" if equals and is_secret(key.split("."), value) else text

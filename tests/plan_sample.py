@@ -71,6 +71,7 @@ def sample_machine(**changes: Any) -> Machine:
         "cpu_flags": ("avx2", "avx512f"),
         "cores": 4,
         "memory_bytes": 16 * 2**30,
+        "compiler": "g++-12, 1000 bytes",
     }
     return Machine(**{**facts, **changes})
 
@@ -105,7 +106,7 @@ def sample_plan(
         model or sample_model(),
         machine or sample_machine(),
         stack or sample_stack(),
-        sample_host(tmp_path, environ),
+        sample_host(tmp_path, environ).environ,
         passthrough=passthrough,
         public_without_key=public_without_key,
     )

@@ -23,18 +23,24 @@ _REASON = "reason.json"
 
 @dataclass(frozen=True)
 class Quarantined:
-    """An artifact that failed: its key, where it is now, when (UTC, `20250131T235959Z`), and why."""
+    """An artifact that failed: its key, where it is now, when (UTC, `20250131T235959Z`), and why.
+
+    `whole`: it was verified when it was moved, and nothing was wrong with its files.
+    """
 
     key: str
     path: Path
     at: str
     reason: str
+    whole: bool = False
 
 
 def move_to_quarantine(
-    layout: Layout, key: str, reason: str, *, now: float, problems: Sequence[Problem] = ()
+    layout: Layout, key: str, reason: str, *, now: float, problems: Sequence[Problem] | None = None
 ) -> Path:
     """Move the artifact of `key` to the quarantine at the time `now`; returns its new folder.
+
+    `problems` are what a verification found, None when there was none.
 
     The blobs of it that are damaged go with it, so that no build uses them, and the artifacts that
     share them find out at their next use. The caller holds the key's lock. Raises OSError.
@@ -55,8 +61,10 @@ def move_to_quarantine(
             "key": key,
             "at": at,
             "reason": reason,
+            "verified": problems is not None,
             "problems": [
-                {"path": problem.path, "kind": problem.kind, "detail": problem.detail} for problem in problems
+                {"path": problem.path, "kind": problem.kind, "detail": problem.detail}
+                for problem in problems or ()
             ],
             "damaged_blobs": expelled,
         },
@@ -74,7 +82,8 @@ def quarantined(layout: Layout) -> list[Quarantined]:
     for name in names:
         key, _, rest = name.partition(".")
         path = layout.quarantine / name
-        found.append(Quarantined(key, path, rest.partition(".")[0], _read_reason(path)))
+        reason, whole = _read_reason(path)
+        found.append(Quarantined(key, path, rest.partition(".")[0], reason, whole))
     return sorted(found, key=lambda one: (one.at, one.path.name))
 
 
@@ -107,11 +116,11 @@ def _write_reason(folder: Path, facts: dict[str, object]) -> None:
         (folder / _REASON).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_reason(folder: Path) -> str:
+def _read_reason(folder: Path) -> tuple[str, bool]:
     import json
 
     try:
         facts = json.loads((folder / _REASON).read_bytes())
-        return str(facts["reason"])
+        return str(facts["reason"]), facts.get("problems") == [] and facts.get("verified") is True
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return "not recorded"
+        return "not recorded", False

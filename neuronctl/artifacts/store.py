@@ -104,7 +104,7 @@ class Store:
         reason: str,
         *,
         seen: Artifact | None = None,
-        problems: Sequence[Problem] = (),
+        problems: Sequence[Problem] | None = None,
         lock_timeout_s: float = 600.0,
         on_wait: OnWait | None = None,
     ) -> Path | None:

@@ -47,6 +47,14 @@ class CpuBackend:
             Phase("first answer", _ANSWERING, "loading"),
         )
 
+    def shown_command(self, plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
+        """What `serve_launch` will start; COPY-OF-ARTIFACT stands for the folder that each run has."""
+        server = plan.profile.shape.server
+        variables = {name: str(setting.value) for name, setting in plan.environment.items()}
+        if plan.profile.shape.artifacts.policy != "never":
+            variables |= cache_variables(Path("COPY-OF-ARTIFACT"))
+        return serve_command(plan, address=server.host, port=server.port), variables
+
     def compile_launch(
         self, plan: Plan, host: Host, tree: Path, *, work: Path, port: int, api_key: str, log: Path
     ) -> Launch:
@@ -68,7 +76,7 @@ class CpuBackend:
 
         cache = work / "cache"
         if tree is not None:
-            shutil.copytree(tree, cache, copy_function=_copy_writable)
+            _copy_writable(tree, cache)
         server = plan.profile.shape.server
         env = {**_environment(plan, host), **cache_variables(cache)}
         env.pop(API_KEY_VARIABLE, None)
@@ -120,6 +128,10 @@ def _libraries(folder: Path) -> Iterator[Path]:
     return folder.rglob("*.so")
 
 
-def _copy_writable(source: str, target: str) -> None:
-    """Copy the content, not the mode: what the store keeps is read-only."""
-    shutil.copyfile(source, target)
+def _copy_writable(tree: Path, target: Path) -> None:
+    """Copy the content of files, not their modes: what the store keeps is read-only. Raises OSError."""
+    for source in sorted(tree.rglob("*")):
+        if source.is_file():
+            path = target / source.relative_to(tree)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, path)

@@ -89,7 +89,7 @@ def plan_command(
     allow_public_without_key: Exposed = False,
     as_json: Json = False,
 ) -> None:
-    """Show what would run, on what and why. Nothing is started, fetched or written."""
+    """Show what would run, on what and why. Nothing is compiled, fetched or written."""
     call = _begin(context, "plan", as_json, passthrough=True)
     from neuronctl.cli.plan import show_plan
 

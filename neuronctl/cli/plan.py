@@ -112,22 +112,19 @@ def plan_text(plan: Plan, compiled: bool) -> str:
 
 
 def _command(plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The exact argv, and the variables set on top of the user's; the caches by the artifact's name."""
-    from pathlib import Path
+    """The exact argv and the variables, secrets hidden."""
+    from neuronctl.backends.all import backend_named
 
-    from neuronctl.backends.cpu import cache_variables, serve_command
-
-    server = plan.profile.shape.server
-    command = hide_in_words(serve_command(plan, address=server.host, port=server.port))
-    variables = {name: str(redact((name,), setting.value)) for name, setting in plan.environment.items()}
-    if plan.profile.shape.artifacts.policy != "never":
-        variables |= cache_variables(Path("COPY-OF-ARTIFACT"))
-    return tuple(command), variables
+    command, variables = backend_named(plan.backend).shown_command(plan)
+    shown = {name: str(redact((name,), value)) for name, value in variables.items()}
+    return tuple(hide_in_words(command)), shown
 
 
 def is_compiled(plan: Plan, call: Invocation) -> bool:
     """Whether the store has the artifact, unverified."""
-    return (call.host.neuronctl_home / "store" / "v1" / "artifacts" / plan.key / "manifest.json").is_file()
+    from neuronctl.artifacts.store import Store
+
+    return (Store.open(call.host).layout.artifact(plan.key) / "manifest.json").is_file()
 
 
 def _settings(settings: Mapping[str, Setting]) -> dict[str, object]:

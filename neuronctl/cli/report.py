@@ -9,7 +9,7 @@ from pathlib import Path
 import neuronctl
 from neuronctl.cli.invocation import Invocation
 from neuronctl.errors import Exit, NeuronctlError
-from neuronctl.secret import HIDDEN, is_secret, secret_values, split_flags
+from neuronctl.secret import HIDDEN, hide_assignment, is_secret, secret_values, split_flags
 
 
 class OurBug(NeuronctlError):
@@ -23,24 +23,24 @@ def our_bug(error: Exception, call: Invocation, words: list[str]) -> OurBug:
     """Write the report and say where it is."""
     kind = f"{type(error).__name__}: {error}"
     text = "".join(traceback.format_exception(error))
-    shown = [_without_secret(word) for word in words]
-    report = redact(
+    shown = [hide_assignment(word) for word in words]
+    report = _hide_secrets(
         f"neuronctl {neuronctl.__version__}\ncommand: {call.command}\nwords: {shown}\n\n{text}", call
     )
     try:
         path = _write(call, report)
     except OSError as refused:
         return OurBug(
-            f"an unexpected error: {redact(kind, call)} (and no report could be written: {refused})"
+            f"an unexpected error: {_hide_secrets(kind, call)} (and no report could be written: {refused})"
         )
     return OurBug(
-        f"an unexpected error: {redact(kind, call)}",
+        f"an unexpected error: {_hide_secrets(kind, call)}",
         fix=f"please report it with the file {path}",
         details={"report": str(path)},
     )
 
 
-def redact(text: str, call: Invocation) -> str:
+def _hide_secrets(text: str, call: Invocation) -> str:
     """`text` without the values of variables, flags and keys whose names say that they hold a secret."""
     secrets = {*secret_values(call.host.environ)}
     for name, group in split_flags(call.passthrough):
@@ -49,12 +49,6 @@ def redact(text: str, call: Invocation) -> str:
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text
-
-
-def _without_secret(word: str) -> str:
-    """A word of ours; what `--set KEY=VALUE` says may be a secret."""
-    key, equals, value = word.partition("=")
-    return f"{key}={HIDDEN}" if equals and is_secret(key.split("."), value) else word
 
 
 def _write(call: Invocation, report: str) -> Path:

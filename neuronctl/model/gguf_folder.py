@@ -18,9 +18,8 @@ from neuronctl.host import Host
 from neuronctl.model.gguf_header import GgufHeader, read_header
 from neuronctl.model.gguf_llama import llama_config, tensor_table
 from neuronctl.model.gguf_tokenizer import tokenizer_files
+from neuronctl.model.layout import WEIGHTS, is_whole
 
-WEIGHTS = "model.safetensors"
-FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", WEIGHTS)
 CONVERT_TIMEOUT_S = 1800.0
 LOCK_TIMEOUT_S = 1800.0
 LOCK_POLL_S = 0.1
@@ -46,20 +45,16 @@ def convert_gguf(gguf: Path, target: Path, python: Path, host: Host) -> None:
     one converts and the others wait. `python` is the serving Python. Raises ModelNotResolved (the file),
     StackUnfit (numpy or gguf missing there), MachineUnfit (no space, read-only), LockTimedOut.
     """
-    if _is_whole(target):
+    if is_whole(target):
         return
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _lock(target.with_name(f".{target.name}.lock"), host):
-            if _is_whole(target):
+            if is_whole(target):
                 return
             _convert(gguf, target, python, host)
     except OSError as error:
         raise _refused(target, error.strerror or str(error)) from error
-
-
-def _is_whole(target: Path) -> bool:
-    return all((target / name).is_file() for name in FILES)
 
 
 def _convert(gguf: Path, target: Path, python: Path, host: Host) -> None:
@@ -82,7 +77,7 @@ def _convert(gguf: Path, target: Path, python: Path, host: Host) -> None:
         _run_child(gguf, stage / "tensors.json", folder / WEIGHTS, python, host, target)
         _sync_folder(folder)
         if target.exists():
-            # Whole folders were handled above: this one lost a file, and is of no use to anybody.
+            # Whole folders were handled above: this one lost something, and is of no use to anybody.
             target.rename(stage / "incomplete")
         folder.rename(target)
         _sync_folder(target.parent)

@@ -89,7 +89,20 @@ def bfloat16_bytes(numbers: Any) -> bytes:
     return bytes(rounded.astype("<u2").data)
 
 
+def die_with_parent() -> None:
+    """Let Linux kill us when the program that started us is killed: prctl(PR_SET_PDEATHSIG, SIGKILL)."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(1, 9)
+    if os.getppid() != parent:  # it was gone before we asked
+        sys.exit(1)
+
+
 def main(argv: list[str]) -> int:
+    die_with_parent()
     gguf_path, table_path, out_path = argv
     with open(table_path, encoding="utf-8") as file:
         table = json.load(file)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from neuronctl.errors import ModelNotResolved, Place
 from neuronctl.host import Host
 from neuronctl.model.config import ModelFacts, model_facts, read_config
+from neuronctl.model.layout import is_whole
 from neuronctl.profile.schema import ModelSection
 
 WHEEL = "wheel:"
@@ -112,7 +113,7 @@ def _from_wheel(section: ModelSection, host: Host, search: Sequence[Path]) -> Mo
         )
     folder = host.neuronctl_home / "models" / f"{distribution}-{version}"
     gguf = None
-    here = (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
+    here = is_whole(folder)
     if here:
         config = read_config(folder / "config.json")
     else:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from neuronctl.errors import ModelNotResolved
-
-_SITE_NAMES = ("site-packages", "dist-packages")
 
 
 def find_wheel_gguf(distribution: str, version: str, site_packages: Iterable[Path]) -> Path | None:
@@ -34,29 +31,6 @@ def find_wheel_gguf(distribution: str, version: str, site_packages: Iterable[Pat
             )
         return gguf
     return None
-
-
-def own_site_packages() -> list[Path]:
-    """The folders of packages of the Python we run in."""
-    return [path for path in map(Path, sys.path) if path.name in _SITE_NAMES]
-
-
-def site_packages_of(python: Path) -> list[Path]:
-    """The folders of packages of another Python, by the usual places and without starting it.
-
-    `python` is its executable, in a virtual environment or not; a link is followed only where the folder
-    beside it has none.
-    """
-    found: list[Path] = []
-    for executable in (python, python.resolve()):
-        prefix = executable.parent.parent
-        for base in (prefix, prefix / "local"):
-            for lib in ("lib", "lib64"):
-                for name in _SITE_NAMES:
-                    found += sorted((base / lib).glob(f"python3*/{name}"), reverse=True)
-        if found:
-            break
-    return found
 
 
 def _record(folder: Path, distribution: str, version: str) -> Path | None:

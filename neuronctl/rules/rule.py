@@ -6,7 +6,7 @@ what stays the same: id, severity, source. Adding a rule is one function and one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from neuronctl.errors import Place
@@ -45,15 +45,20 @@ def rule(
 
 
 def check(rules: tuple[Rule, ...], situation: Situation) -> tuple[Finding, ...]:
-    """Run every rule; the findings come in the order of their severity."""
+    """Run every rule; what they find, in the order of the rules."""
     found = []
     for one in rules:
         remark = one.look(situation)
         if remark is not None:
             place = _place(situation, remark.key) if remark.key else None
             found.append(Finding(one.id, one.severity, remark.message, remark.fix, one.source, place))
+    return tuple(found)
+
+
+def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors first, then warnings."""
     order: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
-    return tuple(sorted(found, key=lambda finding: order[finding.severity]))
+    return tuple(sorted(findings, key=lambda finding: order[finding.severity]))
 
 
 def _place(situation: Situation, key: str) -> Place:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from neuronctl.machine.detect import Machine
@@ -15,10 +15,8 @@ from neuronctl.stack.detect import Stack
 class Situation:
     """Everything known when the rules run.
 
-    `engine` maps vLLM argument names to the values that would be passed, `passthrough` are the words after
-    `--`; `environment` is what the child
-    would see of the variables that we or the profile set; `has_api_key` says whether one was found, never
-    which.
+    `engine` maps vLLM argument names to the values that vLLM will see, those after `--` included;
+    `environment` is all of the child's; `has_api_key` says whether one was found, never which.
     """
 
     profile: Profile
@@ -30,4 +28,3 @@ class Situation:
     environment: Mapping[str, str]
     has_api_key: bool
     public_without_key: bool
-    passthrough: Sequence[str] = ()

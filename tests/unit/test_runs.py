@@ -11,9 +11,6 @@ import pytest
 from neuronctl.host import Host
 from neuronctl.runs import LOGS_KEPT, open_run
 
-# Greater than any pid that Linux gives out (4194304 is the highest): never alive.
-DEAD_PID = 4_194_999
-
 
 class Noon(Host):
     """A Host at whose clock it is always 2024-05-06 12:00:00 UTC."""
@@ -31,7 +28,6 @@ def test_a_log_is_named_by_time_purpose_and_profile_and_stays(tmp_path: Path, ho
     with open_run(host, "smollm2-cpu", "compile") as run:
         assert run.log == tmp_path / "home" / "logs" / "20240506T120000-compile-smollm2-cpu.log"
         assert run.work.parent == tmp_path / "home" / "run"
-        assert run.work.name.startswith(f"{os.getpid()}-")
         assert list(run.work.iterdir()) == []
         (run.work / "file").touch()
     assert run.log.exists()
@@ -65,30 +61,37 @@ def test_the_newest_logs_are_kept(tmp_path: Path, host: Noon) -> None:
     logs = tmp_path / "home" / "logs"
     logs.mkdir(parents=True)
     for number in range(LOGS_KEPT + 7):
-        (logs / f"20230101T0000{number:02d}-serve-p.log").touch()
+        log = logs / f"20230101T0000{number:02d}-serve-p.log"
+        log.touch()
+        os.utime(log, (1_700_000_000 + number,) * 2)
+    (logs / "20230101T000003-serve-p.log.1").touch()
+    # Begun long ago and still written: a server that has run for weeks.
+    (logs / "20220101T000000-serve-p.log").touch()
     (logs / "notes.txt").touch()
     with open_run(host, "p", "serve"):
         names = sorted(path.name for path in logs.glob("*.log"))
     assert len(names) == LOGS_KEPT + 1
-    assert names[0] == "20230101T000007-serve-p.log"
+    assert names[:2] == ["20220101T000000-serve-p.log", "20230101T000008-serve-p.log"]
+    assert not list(logs.glob("*.log.1"))
     assert names[-1] == "20240506T120000-serve-p.log"
     assert (logs / "notes.txt").exists()
 
 
-def test_only_folders_of_dead_processes_are_swept(tmp_path: Path, host: Noon) -> None:
+def test_only_what_killed_runs_left_is_swept(tmp_path: Path, host: Noon) -> None:
     runs = tmp_path / "home" / "run"
-    names = {
-        f"{DEAD_PID}-abc": False,
-        f"{10**30}-abc": False,
-        f"{os.getpid()}-abc": True,
-        "1-abc": True,
-        "notes-abc": True,
-        "plain": True,
-    }
-    for name in names:
-        (runs / name / "deep").mkdir(parents=True)
-    with open_run(host, "p", "serve"):
-        assert {name: (runs / name).exists() for name in names} == names
+    (runs / "killed" / "deep").mkdir(parents=True)
+    (runs / "killed.lock").touch()
+    (runs / "plain").mkdir()
+    with open_run(host, "p", "serve") as running, open_run(host, "q", "serve"):
+        assert running.work.is_dir()
+        assert not (runs / "killed").exists()
+        assert (runs / "plain").exists()
+    assert [path.name for path in runs.iterdir()] == ["plain"]
+
+
+def test_a_log_is_for_its_owner_only(host: Noon) -> None:
+    with open_run(host, "p", "serve") as run:
+        assert run.log.stat().st_mode & 0o077 == 0
 
 
 def test_a_home_that_cannot_be_written_falls_back(

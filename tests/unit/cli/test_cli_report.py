@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuronctl.cli.invocation import Invocation
-from neuronctl.cli.report import our_bug, redact
+from neuronctl.cli.report import _hide_secrets, our_bug
 from neuronctl.errors import Exit
 from neuronctl.host import Host
 
@@ -27,7 +27,7 @@ def call(tmp_path: Path, passthrough: tuple[str, ...] = (), **environ: str) -> I
 def test_the_value_of_a_secret_variable_never_survives(
     secret: str, name: str, before: str, after: str
 ) -> None:
-    shown = redact(f"{before}{secret}{after} {secret}", call(Path("/"), **{name: secret}))
+    shown = _hide_secrets(f"{before}{secret}{after} {secret}", call(Path("/"), **{name: secret}))
     assert secret not in shown
     assert "SwOrDfIsH" not in shown
 
@@ -35,7 +35,7 @@ def test_the_value_of_a_secret_variable_never_survives(
 @given(secrets, st.booleans())
 def test_nor_does_that_of_a_secret_flag(secret: str, equals: bool) -> None:
     words = (f"--hf-token={secret}",) if equals else ("--hf-token", secret)
-    assert "SwOrDfIsH" not in redact(f"ValueError: {secret}", call(Path("/"), words))
+    assert "SwOrDfIsH" not in _hide_secrets(f"ValueError: {secret}", call(Path("/"), words))
 
 
 def failure() -> Exception:

@@ -88,3 +88,20 @@ def test_nothing_that_can_be_read_is_no_error(tmp_path: Path) -> None:
     assert (machine.cpu_model, machine.cpu_flags, machine.memory_bytes) == ("", (), None)
     assert machine.cores >= 1
     assert machine.architecture
+
+
+def test_the_compiler_is_the_one_that_torch_will_call(tmp_path: Path) -> None:
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    for name, size in (("g++-12", 5), ("clang++", 7)):
+        (bin_ / name).write_bytes(b"x" * size)
+        (bin_ / name).chmod(0o755)
+    (bin_ / "g++").symlink_to("g++-12")
+
+    def compiler(**environ: str) -> str:
+        return detect_machine(sample_host(tmp_path, {"PATH": str(bin_), **environ})).compiler
+
+    assert compiler() == "g++-12, 5 bytes"
+    assert compiler(CXX="clang++") == "clang++, 7 bytes"
+    assert compiler(CXX="nothing") == ""
+    assert compiler(PATH=str(tmp_path)) == ""

@@ -23,7 +23,8 @@ import tokenizers
 from neuronctl.errors import LockTimedOut, MachineUnfit, ModelNotResolved, NeuronctlError, StackUnfit
 from neuronctl.host import Finished, Host
 from neuronctl.model import gguf_weights
-from neuronctl.model.gguf_folder import FILES, convert_gguf, read_gguf_config
+from neuronctl.model.gguf_folder import convert_gguf, read_gguf_config
+from neuronctl.model.layout import FILES
 from tests.gguf_sample import HEAD_DIM, TEMPLATE, TOKENS, Sample, hf_weights
 
 PYTHON = Path("/some/python")

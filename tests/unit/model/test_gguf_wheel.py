@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from neuronctl.errors import ModelNotResolved
-from neuronctl.model.wheel import find_wheel_gguf, own_site_packages, site_packages_of
+from neuronctl.model.wheel import find_wheel_gguf
 
 
 def install(folder: Path, name: str, version: str, *files: str) -> None:
@@ -61,25 +60,3 @@ def test_a_lost_file_is_an_error_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ModelNotResolved, match=r"lost its file .*m\.gguf") as caught:
         find_wheel_gguf("p", "1", [tmp_path])
     assert caught.value.fix == "install p again"
-
-
-def test_folders_of_another_python_are_found_without_starting_it(tmp_path: Path) -> None:
-    site = tmp_path / "venv" / "lib" / "python3.12" / "site-packages"
-    site.mkdir(parents=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    python.parent.mkdir()
-    base = tmp_path / "usr" / "bin" / "python3.12"
-    base.parent.mkdir(parents=True)
-    base.touch()
-    python.symlink_to(base)
-    debian = tmp_path / "usr" / "lib" / "python3" / "dist-packages"
-    debian.mkdir(parents=True)
-    assert site_packages_of(python) == [site]
-    assert site_packages_of(base) == [debian]
-    assert site_packages_of(tmp_path / "gone" / "bin" / "python") == []
-
-
-def test_own_folders_hold_what_we_run_with() -> None:
-    folder = Path(pytest.__file__).parent.parent
-    assert folder in own_site_packages()
-    assert folder in site_packages_of(Path(sys.executable))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from neuronctl.errors import Exit, ModelNotResolved
+from neuronctl.model.layout import FILES, WEIGHTS
 from neuronctl.model.resolve import fetch_model, resolve_and_fetch, resolve_model
 from neuronctl.profile.schema import ModelSection
 from tests.gguf_sample import Sample
@@ -220,9 +221,36 @@ def test_a_wheel_in_the_serving_python(tmp_path: Path) -> None:
 
 
 def test_a_wheel_that_was_converted_before(tmp_path: Path) -> None:
-    write_model(tmp_path / "home/.cache/neuronctl/models/llm-small-0.1", "model.safetensors")
+    converted(tmp_path)
     model = resolve_model(WHEEL, sample_host(tmp_path))
     assert (model.here, model.gguf, model.config) == (True, None, CONFIG)
+
+
+def converted(tmp_path: Path) -> Path:
+    """A folder as neuronctl makes it from a wheel: one tensor of four bytes."""
+    folder = tmp_path / "home/.cache/neuronctl/models/llm-small-0.1"
+    write_model(folder)
+    for name in FILES:
+        if name != "config.json":
+            (folder / name).write_text("{}")
+    header = b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+    (folder / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header + b"four")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"), [*((name, how) for name in FILES for how in ("gone", "empty")), (WEIGHTS, "short")]
+)
+def test_a_converted_folder_that_lost_something_is_made_again(tmp_path: Path, name: str, damage: str) -> None:
+    file = converted(tmp_path) / name
+    if damage == "gone":
+        file.unlink()
+    elif damage == "empty":
+        file.write_bytes(b"")
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    # Where the wheel is not installed either, that is what must be mended.
+    refused(WHEEL, sample_host(tmp_path), "model.no-wheel")
 
 
 def test_a_wheel_that_is_not_installed(tmp_path: Path) -> None:

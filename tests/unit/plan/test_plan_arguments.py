@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from neuronctl.errors import Exit, UsageError
-from neuronctl.plan.arguments import OWNED, argv, check_passthrough, feature_arguments, stated_engine
+from neuronctl.plan.arguments import (
+    OWNED,
+    argv,
+    check_passthrough,
+    feature_arguments,
+    passthrough_engine,
+    stated_engine,
+)
 from tests.plan_sample import sample_plan, sample_profile
 
 
@@ -126,3 +133,23 @@ def test_a_mapping_s_origin_is_that_of_its_first_entry(tmp_path: Path) -> None:
         "some.name": "sample.yaml:7",
         "other": "sample.yaml:8",
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), {}),
+        (("--max-num-seqs", "2"), {"max_num_seqs": 2}),
+        (("--max-num-seqs=2",), {"max_num_seqs": 2}),
+        (("--max_num_seqs", "2"), {"max_num_seqs": 2}),
+        (("--dty", "half"), {"dtype": "half"}),
+        (("--max-m", "9"), {"max_model_len": 9}),
+        (("--max", "9"), {"max": 9}),
+        (("--enforce-eager", "--seed", "1"), {"enforce_eager": True, "seed": 1}),
+        (("--no-enable-prefix-caching",), {"enable_prefix_caching": False}),
+        (("--lora-modules", "a=b", "c=d"), {"lora_modules": ["a=b", "c=d"]}),
+        (("stray",), {}),
+    ],
+)
+def test_what_words_after_the_dashes_say(words: tuple[str, ...], said: dict[str, object]) -> None:
+    assert passthrough_engine(words) == said

@@ -63,7 +63,7 @@ def test_the_shipped_profile_s_plan_is_the_golden_one(tmp_path: Path) -> None:
         ),
         sample_machine(),
         sample_stack(vllm_folder=vllm),
-        host,
+        host.environ,
     )
     inputs = {**plan.key_inputs, "vllm_folder": "VLLM"}
     found = {

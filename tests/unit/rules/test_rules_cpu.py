@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from neuronctl.result import Finding
-from tests.plan_sample import sample_plan, sample_stack
+from tests.plan_sample import sample_machine, sample_plan, sample_stack
 
 NEVER = "artifacts: {policy: never}\n"
 
@@ -171,3 +171,16 @@ def test_what_every_backend_does_is_not_remarked(tmp_path: Path, text: str) -> N
 def test_a_vllm_for_another_device(tmp_path: Path, versions: dict[str, str], fires: bool) -> None:
     finding = found(tmp_path, "stack.not-built-for-cpu", stack=sample_stack(versions))
     assert (finding is not None) == fires
+
+
+def test_no_compiler(tmp_path: Path) -> None:
+    none = sample_machine(compiler="")
+    finding = fired(tmp_path, "cpu.no-compiler", machine=none, environ={"CXX": "clang++"})
+    assert finding.message == "there is no C++ compiler: clang++ is not on PATH"
+    assert found(tmp_path, "cpu.no-compiler", NEVER, machine=none) is None
+    assert found(tmp_path, "cpu.no-compiler") is None
+
+
+@pytest.mark.parametrize("word", ["--enforce-eager", "--enforce-eag", "--enforce_eager"])
+def test_what_is_passed_through_is_seen(tmp_path: Path, word: str) -> None:
+    assert found(tmp_path, "cpu.eager-leaves-nothing", passthrough=(word,)) is not None
