@@ -180,7 +180,7 @@ def test_disk_that_is_full(compiled: Terminal) -> None:
     other = ("--set", "engine.max_model_len=64")
     limited(compiled, 100_000, "compile", "p.yaml", *other).expect(30, "disk space", "NEURONCTL_HOME")
     assert compiled.staging() == []
-    limited(compiled, 100_000, "serve", "p.yaml").expect(30, "File too large", "NEURONCTL_HOME")
+    limited(compiled, 100_000, "serve", "p.yaml").expect(30, "the limit on file sizes", "NEURONCTL_HOME")
     compiled.run("compile", "p.yaml", *other).expect(0, "compiled in")
 
 
