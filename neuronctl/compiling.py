@@ -15,8 +15,6 @@ from neuronctl.errors import (
     ArtifactDrifted,
     CacheMiss,
     CompileFailed,
-    MachineUnfit,
-    OutOfHostMemory,
     UsageError,
 )
 from neuronctl.host import Host
@@ -28,14 +26,9 @@ if TYPE_CHECKING:
     from neuronctl.artifacts.build import Made
     from neuronctl.artifacts.difference import Difference
     from neuronctl.artifacts.stage import Stage
-    from neuronctl.serving.supervisor import Outcome
 
 Tell = Callable[[Message | Progress], None]
 Answers = tuple[tuple[str, str], ...]
-READY_TIMEOUT_S = 3600.0
-
-# What strerror(3) says for ENOSPC, EDQUOT and EFBIG, as it ends Python's own messages.
-_FULL_DISK = ("No space left on device", "Disk quota exceeded", "File too large")
 
 
 @dataclass(frozen=True)
@@ -179,6 +172,7 @@ def _compile(plan: Plan, host: Host, stage: Stage, log: Path, tell: Tell) -> Mad
     from neuronctl.backends.client import Client
     from neuronctl.backends.smoke import run_smoke_test
     from neuronctl.serving.answering import until_answers
+    from neuronctl.serving.shortage import failure_details, shortage
     from neuronctl.serving.state import Policy
     from neuronctl.serving.stopped import stopped_by
     from neuronctl.serving.supervisor import ServerEvent, ServerSpec, supervise
@@ -200,7 +194,7 @@ def _compile(plan: Plan, host: Host, stage: Stage, log: Path, tell: Tell) -> Mad
         step = "smoke test" if event.status.value == "ready" else event.phase
         tell(Progress(step, host.monotonic() - began, event.line))
 
-    timeout_s = plan.profile.shape.server.ready_timeout_s or READY_TIMEOUT_S
+    timeout_s = plan.profile.shape.server.ready_timeout_s or Policy.ready_timeout_s
     try:
         outcome = supervise(
             server,
@@ -215,7 +209,11 @@ def _compile(plan: Plan, host: Host, stage: Stage, log: Path, tell: Tell) -> Mad
     if outcome.stopped_by is not None:
         raise stopped_by(outcome.stopped_by, "the compile")
     if outcome.value is None:
-        raise _failure(outcome, log)
+        raise shortage(outcome, "the compile", log) or CompileFailed(
+            f"the compile failed: {outcome.reason}",
+            fix=f"look at the log {log}",
+            details=failure_details(outcome, log),
+        )
     backend.clean_output(stage.path)
     if missing := backend.missing_output(stage.path):
         raise CompileFailed(
@@ -233,27 +231,6 @@ def _compile(plan: Plan, host: Host, stage: Stage, log: Path, tell: Tell) -> Mad
         phases_s={name: round(seconds, 3) for name, seconds in outcome.phases_s.items()},
         peak_memory_bytes=outcome.peak_memory_bytes or None,
         smoke=[Smoke(prompt, answer) for prompt, answer in outcome.value],
-    )
-
-
-def _failure(outcome: Outcome[Answers], log: Path) -> CompileFailed | MachineUnfit | OutOfHostMemory:
-    lines = outcome.error_lines or outcome.last_lines[-10:]
-    details: dict[str, object] = {"log": str(log), "last_lines": list(lines)}
-    if outcome.killed_from_outside or outcome.out_of_memory:
-        return OutOfHostMemory(
-            f"the compile failed: {outcome.reason}",
-            fix="use a machine with more memory, or lower engine.max_model_len and engine.max_num_seqs",
-            details=details,
-        )
-    if any(said in line for line in (*lines, *outcome.last_lines) for said in _FULL_DISK):
-        return MachineUnfit(
-            f"the compile failed for want of disk space: {outcome.reason}",
-            fix="free some space, or keep neuronctl's files on another disk: NEURONCTL_HOME=/path/to/folder",
-            code="store.full",
-            details=details,
-        )
-    return CompileFailed(
-        f"the compile failed: {outcome.reason}", fix=f"look at the log {log}", details=details
     )
 
 

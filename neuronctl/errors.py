@@ -137,7 +137,7 @@ class CompileFailed(NeuronctlError):
 class OutOfHostMemory(NeuronctlError):
     """A child was killed for want of host memory."""
 
-    code = "compile.out-of-host-memory"
+    code = "engine.out-of-host-memory"
     exit_code = Exit.OUT_OF_HOST_MEMORY
 
 

@@ -15,7 +15,6 @@ from neuronctl.errors import (
     ArtifactDamaged,
     Exit,
     NeuronctlError,
-    OutOfHostMemory,
     ServerNotReady,
 )
 from neuronctl.host import Host
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from neuronctl.artifacts.store import Store
     from neuronctl.child import Launch
     from neuronctl.serving.supervisor import Outcome, ServerEvent
-
-READY_TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -250,7 +247,7 @@ def _supervise(
 
     client = Client(host, server_url(plan), plan.served_name, key)
     backend = backend_named(plan.backend)
-    timeout_s = plan.profile.shape.server.ready_timeout_s or READY_TIMEOUT_S
+    timeout_s = plan.profile.shape.server.ready_timeout_s or Policy.ready_timeout_s
     server = ServerSpec(
         launch=launch,
         probe=until_answers(client),
@@ -263,16 +260,13 @@ def _supervise(
 def _failure(
     plan: Plan, outcome: Outcome[None], tree: Path | None, log: Path
 ) -> NeuronctlError | _LoadFailed:
-    lines = outcome.error_lines or outcome.last_lines[-10:]
-    details: dict[str, object] = {"log": str(log), "last_lines": list(lines)}
-    if outcome.killed_from_outside or outcome.out_of_memory:
-        return OutOfHostMemory(
-            outcome.reason,
-            fix="use a machine with more memory, or lower engine.max_model_len and engine.max_num_seqs",
-            details=details,
-            code="server.out-of-host-memory",
-        )
-    error = ServerNotReady(outcome.reason, fix=f"look at the log {log}", details=details)
+    from neuronctl.serving.shortage import failure_details, shortage
+
+    if error := shortage(outcome, "the server", log):
+        return error
+    error = ServerNotReady(
+        outcome.reason, fix=f"look at the log {log}", details=failure_details(outcome, log)
+    )
     phases = backend_named(plan.backend).phases(compiling=False)
     begins = next((number for number, phase in enumerate(phases) if phase.reads_artifact), len(phases))
     since = {phase.name: phase for phase in phases[begins:]}
