@@ -136,11 +136,15 @@ def _check_drift(plan: Plan, artifact: Artifact) -> None:
 def miss(plan: Plan, host: Host) -> CacheMiss:
     """The error for an artifact that is not there, saying what would have to be the same."""
     details: dict[str, object] = {"key": plan.key}
+    what = f"no artifact for {plan.profile.name} (key {plan.key})"
     if nearest := why_a_miss(plan, host):
         details["nearest"] = nearest[0]
-        details["differs"] = [difference.path for difference in nearest[1]]
+        details["differs"] = [one.path for one in nearest[1]]
+        what += f"; the nearest, {nearest[0]}, differs in "
+        what += "; ".join(f"{one.path}: {one.theirs} there, {one.ours} here" for one in nearest[1][:3])
+        what += f"; and {len(nearest[1]) - 3} more" if len(nearest[1]) > 3 else ""
     return CacheMiss(
-        f"no artifact for {plan.profile.name} (key {plan.key})",
+        what,
         fix=f"neuronctl compile {plan.retyped}",
         details=details,
     )

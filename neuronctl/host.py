@@ -47,8 +47,10 @@ class Host:
     @property
     def home(self) -> Path:
         """The user's home folder: `HOME`, else what the password database says. Raises UsageError."""
-        if self.environ.get("HOME"):
-            return Path(self.environ["HOME"])
+        if home := self.environ.get("HOME"):
+            if not os.path.isabs(home):
+                raise UsageError(f"HOME is {home}, which is not absolute", fix="export HOME=/path/to/folder")
+            return Path(home)
         try:
             return Path.home()
         except RuntimeError:  # as in a container that runs under a number without a name

@@ -64,7 +64,14 @@ def is_secret(path: Iterable[str], value: object = None) -> bool:
                 return True
         elif not _WORDS.isdisjoint(words) or lowered.endswith(_ENDINGS):
             return True
-    return isinstance(value, str) and value.startswith(_BEGINNINGS)
+    return isinstance(value, str) and (value.startswith(_BEGINNINGS) or _has_password(value))
+
+
+def _has_password(text: str) -> bool:
+    """Whether `text` is an address with a password in it: `scheme://user:password@host`."""
+    _, scheme, rest = text.partition("://")
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    return bool(scheme and at and ":" in user)
 
 
 def redact(path: tuple[str, ...], value: object) -> object:

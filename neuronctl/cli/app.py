@@ -57,7 +57,9 @@ Exposed = Annotated[
 ]
 LockTimeout = Annotated[
     float | None,
-    typer.Option(metavar="SECONDS", help="How long to wait for another process that compiles the same."),
+    typer.Option(
+        metavar="SECONDS", min=0, help="How long to wait for another process that compiles the same."
+    ),
 ]
 
 
@@ -111,7 +113,10 @@ def compile_command(
     lock_timeout: LockTimeout = None,
     as_json: Json = False,
 ) -> None:
-    """Compile a profile into the store, unless its artifact is there."""
+    """Compile a profile into the store, unless its artifact is there.
+
+    Words after -- go to vLLM as they are; give serve the same ones.
+    """
     call = _begin(context, "compile", as_json, passthrough=True)
     from neuronctl.cli.compile import check_artifact, run_compile
 

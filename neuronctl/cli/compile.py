@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from neuronctl.cli.invocation import Invocation
 from neuronctl.compiling import look_up, miss, why_a_miss
+from neuronctl.errors import UsageError
 from neuronctl.pipeline import Request, compile_request, plan_request, refuse_errors
 from neuronctl.result import Result
 
@@ -36,6 +37,8 @@ def check_artifact(request: Request, call: Invocation) -> Result:
     """Whether the artifact is there and whole. Raises CacheMiss and ArtifactDamaged."""
     plan = plan_request(request, call.host)
     refuse_errors(plan)
+    if plan.profile.shape.artifacts.policy == "never":
+        raise UsageError("with --policy never there is no artifact to check", fix="use --policy auto")
     artifact = look_up(plan, call.host)
     if artifact is None:
         call.data["key"] = plan.key

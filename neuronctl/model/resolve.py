@@ -16,6 +16,7 @@ from neuronctl.model.layout import is_whole
 from neuronctl.profile.schema import ModelSection
 
 WHEEL = "wheel:"
+HUB_TIMEOUT_S = 20.0
 Source = Literal["hub", "folder", "wheel"]
 
 # What serving needs of a hub repository: configuration, tokenizer, chat template, safetensors.
@@ -250,17 +251,17 @@ def _hub_cache(host: Host) -> Path:
 
 
 def _download(section: ModelSection, host: Host) -> Model:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
     named = section.id + (f" at revision {section.revision}" if section.revision else "")
     try:
+        # The download itself waits for ever where a hub accepts the connection and says nothing.
+        HfApi().model_info(section.id, revision=section.revision, timeout=HUB_TIMEOUT_S)
         snapshot = snapshot_download(
             section.id,
             revision=section.revision,
@@ -286,7 +287,7 @@ def _download(section: ModelSection, host: Host) -> Model:
             fix="check the spelling of model.id; for a private model set HF_TOKEN or type: hf auth login",
             code="model.unknown",
         ) from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the client lets errors of its HTTP library through, which we do not know
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelNotResolved(
             f"cannot download {named}: {reason}",

@@ -23,6 +23,8 @@ OWNED = {
     "ssl-keyfile": "a TLS proxy in front",
     "ssl-certfile": "a TLS proxy in front",
     "config": "the profile",
+    "headless": "neither: neuronctl asks the server whether it is ready",
+    "help": "neuronctl serve --help",
 }
 
 
@@ -108,6 +110,12 @@ def _spelt(value: object) -> str:
 
 def check_passthrough(words: Sequence[str]) -> None:
     """Refuse arguments after `--` that neuronctl owns. Raises UsageError naming what to use instead."""
+    if words and not words[0].startswith("-"):
+        raise UsageError(
+            f"{words[0]!r} after -- is not an argument of vLLM",
+            fix="-- --NAME VALUE",
+            code="usage.passthrough",
+        )
     for word in words:
         name = word.partition("=")[0]
         if name.startswith("--") and (owner := _owner(name)):

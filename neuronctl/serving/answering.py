@@ -7,22 +7,27 @@ from collections.abc import Callable
 from neuronctl.backends.client import Client, NoAnswer
 from neuronctl.serving.probe import ProbeAnswer
 
+FAILURES = 20
 _REFUSED_FOR_GOOD = frozenset({401, 403, 404})
 
 
 def until_answers(client: Client, *, timeout_s: float = 60.0) -> Callable[[], ProbeAnswer]:
     """A probe that is content when the server completes a prompt: one token of a real answer.
 
-    `/health` alone is not enough: it answers before the engine can.
+    `/health` alone is not enough: it answers before the engine can. A server that answers with an error of
+    its own again and again will not mend.
     """
+    failures = 0
 
     def probe() -> ProbeAnswer:
+        nonlocal failures
         try:
             client.complete("Hello", max_tokens=1, timeout_s=timeout_s)
         except NoAnswer as error:
             # Nobody listens yet: that is what starting is, and no clue to why a start failed.
             why = "" if error.status == 0 and "refused" in str(error) else str(error)
-            return ProbeAnswer(False, why, fatal=error.status in _REFUSED_FOR_GOOD)
+            failures = failures + 1 if error.status >= 500 else 0
+            return ProbeAnswer(False, why, fatal=error.status in _REFUSED_FOR_GOOD or failures >= FAILURES)
         return ProbeAnswer(True)
 
     return probe

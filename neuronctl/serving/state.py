@@ -59,8 +59,8 @@ class Policy:
     backoff_max_s: float = 60.0
     restarts_max: int = 5
     stable_s: float = 600.0
-    stop_int_s: float = 15.0
-    stop_term_s: float = 10.0
+    stop_int_s: float = 6.0
+    stop_term_s: float = 4.0
     stop_kill_s: float = 15.0
     again_after_s: float = 0.3
 

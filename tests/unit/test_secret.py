@@ -155,3 +155,17 @@ def test_flags_with_their_values() -> None:
         ("d", ["--d=3"]),
         ("", ["--", "-e"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("https://user:pw@host/x", True),
+        ("redis://:pw@host", True),
+        ("https://user@host/x", False),
+        ("https://host:80/a@b:c", False),
+        ("a:b@c", False),
+    ],
+)
+def test_an_address_with_a_password_in_it(text: str, secret: bool) -> None:
+    assert is_secret(("FOO",), text) is secret

@@ -110,7 +110,7 @@ def test_what_neuronctl_sets_itself_cannot_be_passed_through(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("--model-impl", "auto"), ("--hosted",), ("host",), ("--dtype", "host"), ("-O3",), ("--",), ()]
+    "words", [("--model-impl", "auto"), ("--hosted",), ("--dtype", "host"), ("-O3",), ("--",), ()]
 )
 def test_everything_else_can(words: tuple[str, ...]) -> None:
     check_passthrough(words)
@@ -153,3 +153,8 @@ def test_a_mapping_s_origin_is_that_of_its_first_entry(tmp_path: Path) -> None:
 )
 def test_what_words_after_the_dashes_say(words: tuple[str, ...], said: dict[str, object]) -> None:
     assert passthrough_engine(words) == said
+
+
+def test_words_that_are_no_arguments() -> None:
+    with pytest.raises(UsageError, match="'host' after -- is not an argument of vLLM"):
+        check_passthrough(("host",))
