@@ -11,7 +11,7 @@ from neuronctl.host import Host
 
 
 def host(**environ: str) -> Host:
-    return Host(environ={"HOME": "/home/me", **environ}, cwd=Path("/work/here"))
+    return Host(environ={"HOME": "/home/me", **environ}, cwd=Path("/srv/here"))
 
 
 @pytest.mark.parametrize(
@@ -21,9 +21,9 @@ def host(**environ: str) -> Host:
         ({"XDG_CACHE_HOME": "/cache"}, "/cache/neuronctl"),
         ({"XDG_CACHE_HOME": ""}, "/home/me/.cache/neuronctl"),
         ({"NEURONCTL_HOME": "/data", "XDG_CACHE_HOME": "/cache"}, "/data"),
-        ({"NEURONCTL_HOME": "data"}, "/work/here/data"),
+        ({"NEURONCTL_HOME": "data"}, "/srv/here/data"),
         ({"NEURONCTL_HOME": "~/data"}, "/home/me/data"),
-        ({"NEURONCTL_HOME": "~nobody-at-all/data"}, "/work/here/~nobody-at-all/data"),
+        ({"NEURONCTL_HOME": "~nobody-at-all/data"}, "/srv/here/~nobody-at-all/data"),
         ({"NEURONCTL_HOME": ""}, "/home/me/.cache/neuronctl"),
     ],
 )
@@ -44,11 +44,11 @@ def test_where_the_user_s_own_profiles_are(environ: dict[str, str], home: str) -
     [
         ("~", "/home/me"),
         ("~/x", "/home/me/x"),
-        ("~x", "/work/here/~x"),
-        ("x/y", "/work/here/x/y"),
-        ("./x", "/work/here/x"),
+        ("~x", "/srv/here/~x"),
+        ("x/y", "/srv/here/x/y"),
+        ("./x", "/srv/here/x"),
         ("/x", "/x"),
-        ("", "/work/here"),
+        ("", "/srv/here"),
     ],
 )
 def test_paths_as_the_user_says_them(said: str, path: str) -> None:
