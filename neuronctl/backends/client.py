@@ -55,15 +55,21 @@ class Client:
             logprobs=tuple(_number(part.get("logprob")) for part in content),
         )
 
-    def complete(self, prompt: str, *, max_tokens: int, timeout_s: float) -> Answer:
-        """The greedy continuation of a text. Raises NoAnswer."""
-        body = {"prompt": prompt, "logprobs": 1, "max_tokens": max_tokens}
+    def complete(self, prompt: str, *, max_tokens: int, timeout_s: float, logprobs: bool = True) -> Answer:
+        """The greedy continuation of a text. Raises NoAnswer.
+
+        The first request for log probabilities makes vLLM compile what computes them, which takes seconds;
+        who only wants to know whether an answer comes should not ask for them.
+        """
+        body: dict[str, object] = {"prompt": prompt, "max_tokens": max_tokens}
+        if logprobs:
+            body["logprobs"] = 1
         choice = self._ask("/v1/completions", body, timeout_s)
-        logprobs = _mapping(choice.get("logprobs"))
+        told = _mapping(choice.get("logprobs"))
         return Answer(
             text=str(choice.get("text") or ""),
-            tokens=tuple(map(str, _list(logprobs.get("tokens")))),
-            logprobs=tuple(_number(value) for value in _list(logprobs.get("token_logprobs"))),
+            tokens=tuple(map(str, _list(told.get("tokens")))),
+            logprobs=tuple(_number(value) for value in _list(told.get("token_logprobs"))),
         )
 
     def healthy(self, *, timeout_s: float) -> str | None:

@@ -22,7 +22,7 @@ def until_answers(client: Client, *, timeout_s: float = 60.0) -> Callable[[], Pr
     def probe() -> ProbeAnswer:
         nonlocal failures
         try:
-            client.complete("Hello", max_tokens=1, timeout_s=timeout_s)
+            client.complete("Hello", max_tokens=1, timeout_s=timeout_s, logprobs=False)
         except NoAnswer as error:
             # Nobody listens yet: that is what starting is, and no clue to why a start failed.
             why = "" if error.status == 0 and "refused" in str(error) else str(error)
