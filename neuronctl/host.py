@@ -10,9 +10,14 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuronctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from urllib.request import OpenerDirector
 
 
 @dataclass(frozen=True)
@@ -133,10 +138,9 @@ class Host:
         import urllib.error
         import urllib.request
 
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             request = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
-            with opener.open(request, timeout=timeout_s) as answer:
+            with _opener().open(request, timeout=timeout_s) as answer:
                 return Response(answer.status, answer.read().decode("utf-8", "replace"))
         except urllib.error.HTTPError as error:
             with error:
@@ -158,6 +162,14 @@ class Host:
         except (OSError, ValueError, TypeError):  # the last two: an address that cannot be a host name
             return False
         return True
+
+
+@cache
+def _opener() -> OpenerDirector:
+    """Without proxies; made once, because making it loads the machine's certificates."""
+    import urllib.request
+
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _text(output: str | bytes | None) -> str:

@@ -50,7 +50,7 @@ class Policy:
 
     ready_timeout_s: float = 3600.0
     stall_s: float | None = None
-    probe_every_s: float = 0.5
+    probe_every_s: float = 0.2
     probe_timeout_s: float = 60.0
     health_every_s: float = 10.0
     health_timeout_s: float = 10.0
