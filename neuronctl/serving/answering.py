@@ -7,7 +7,7 @@ from collections.abc import Callable
 from neuronctl.backends.client import Client, NoAnswer
 from neuronctl.serving.probe import ProbeAnswer
 
-FAILURES = 20
+FAILURES = 50  # in a row; at five questions a second ten seconds of nothing but errors
 _REFUSED_FOR_GOOD = frozenset({401, 403, 404})
 
 

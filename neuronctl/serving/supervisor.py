@@ -56,8 +56,8 @@ GRACE_S = 1.0
 class ServerSpec:
     """What to supervise.
 
-    `probe` asks whether the server is ready, by a real request; it is called from a thread of its own, about
-    twice a second until it is content. `health` is asked gently afterwards; None: `probe` again.
+    `probe` asks whether the server is ready, by a real request; it is called from a thread of its own, every
+    `Policy.probe_every_s` until it is content. `health` is asked gently afterwards; None: `probe` again.
     """
 
     launch: Launch
