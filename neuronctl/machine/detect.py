@@ -5,7 +5,22 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from neuronctl.errors import UsageError
 from neuronctl.host import Host
+from neuronctl.machine.catalog import InstanceType, chips, find_instance, known_instance
+from neuronctl.machine.cores import CoreSet
+from neuronctl.machine.devices import (
+    NeuronDevice,
+    ask_neuron_ls,
+    chip_of,
+    count_hardware_errors,
+    device_indexes,
+    infer_lnc,
+    read_sysfs,
+)
+from neuronctl.machine.driver import configured_lnc, has_collectives, installed_driver, loaded_driver
+from neuronctl.machine.identity import identify_instance
+from neuronctl.machine.reading import list_folder, read_text
 
 
 @dataclass(frozen=True)
@@ -16,6 +31,16 @@ class Machine:
     process may run on, not all that exist; `compiler` is the C++ compiler that torch.compile calls (`CXX`,
     else g++), by the name and size of its file, empty where there is none; `memory_bytes` is the smaller of
     the machine's memory and the control group's limit, None where neither can be read.
+
+    `instance_name` is the EC2 type as found, `instance` what the catalog knows of it, `instance_source` who
+    named it: `--target`, `DMI`, `neuron-ls` or `IMDSv2`. `devices` are those visible here, in a container
+    fewer than the instance has. `lnc` is how many physical cores make one logical core, `lnc_source` who
+    says so. `driver` is the version that is loaded, `driver_installed` the one on disk. `kernel` is its
+    release. `disk_free_bytes` is counted where neuronctl keeps its artifacts. `infiniband` says whether
+    there is a device of that kind, such as an EFA; `has_collectives` whether the collectives library is
+    installed. `hardware_errors` counts uncorrected memory errors of the devices. `assumed` means that the
+    machine is another one (`--target`): then nothing was read here, and what the catalog does not state is
+    empty.
     """
 
     architecture: str
@@ -24,11 +49,70 @@ class Machine:
     cores: int
     memory_bytes: int | None
     compiler: str
+    instance: InstanceType | None = None
+    instance_name: str | None = None
+    instance_source: str | None = None
+    devices: tuple[NeuronDevice, ...] = ()
+    lnc: int | None = None
+    lnc_source: str | None = None
+    driver: str | None = None
+    driver_installed: str | None = None
+    kernel: str = ""
+    disk_free_bytes: int | None = None
+    infiniband: bool | None = None
+    has_collectives: bool | None = None
+    hardware_errors: int = 0
+    assumed: bool = False
+
+    @property
+    def core_ids(self) -> CoreSet:
+        """The logical cores at `lnc`: of the visible devices, else those the instance type has; else none."""
+        if self.devices:
+            return CoreSet(tuple(core for each in self.devices for core in each.at_lnc(self.lnc).core_ids))
+        if self.instance is not None:
+            return CoreSet(tuple(range(self.instance.logical_cores.get(self.lnc or 0, 0))))
+        return CoreSet()
+
+    @property
+    def core_memory_bytes(self) -> int | None:
+        """Device memory of one logical core at `lnc`, None where it is not known."""
+        if self.instance is not None and self.lnc is not None:
+            return self.instance.core_memory_bytes.get(self.lnc)
+        for device in self.devices:
+            cores = device.at_lnc(self.lnc).core_ids
+            if device.memory_bytes and cores:
+                return device.memory_bytes // len(cores)
+        return None
 
 
-def detect_machine(host: Host) -> Machine:
-    """Read the machine's facts from `/proc` and the control group; a fact that cannot be read is empty."""
+def detect_machine(host: Host, target: str | None = None) -> Machine:
+    """The facts of this machine, or of the instance type `target`; a fact that cannot be read is empty.
+
+    Where there is no `/dev/neuron*`, no process is run, and the network asked only on a machine of Amazon's
+    whose firmware does not name its type. UsageError where the catalog does not know `target`.
+    """
+    if target is not None:
+        return _assume(find_instance(target))
     model, flags = _cpu(host)
+    indexes = device_indexes(host)
+    listing = ask_neuron_ls(host) if indexes else None
+    found = identify_instance(
+        host, told=listing.instance_name if listing else None, has_devices=bool(indexes)
+    )
+    name, name_source = found or (None, None)
+    instance = known_instance(name) if name else None
+    devices = listing.devices if listing else ()
+    lnc, lnc_source = None, None
+    if indexes:
+        chip = next((each for each in chips() if instance and each.name == instance.chip), None)
+        chip = chip or chip_of(host, indexes)
+        default = chip.lnc_default if chip else None
+        devices = tuple(infer_lnc(each, chip) for each in devices)
+        lnc, lnc_source = _lnc(host, devices, default)
+        devices = devices or read_sysfs(host, indexes, chip=chip, lnc=lnc or 1)
+    elif instance is not None:
+        lnc, lnc_source = _lnc(host, (), instance.lnc_default)
+    driver = loaded_driver(host)
     return Machine(
         architecture=os.uname().machine,
         cpu_model=model,
@@ -36,7 +120,72 @@ def detect_machine(host: Host) -> Machine:
         cores=_cores(),
         memory_bytes=_memory(host),
         compiler=_compiler(host),
+        instance=instance,
+        instance_name=name,
+        instance_source=name_source,
+        devices=devices,
+        lnc=lnc,
+        lnc_source=lnc_source,
+        driver=driver,
+        driver_installed=installed_driver(host) if driver else None,
+        kernel=os.uname().release,
+        disk_free_bytes=_disk_free(host),
+        infiniband=_infiniband(host),
+        has_collectives=has_collectives(host),
+        hardware_errors=count_hardware_errors(host, indexes),
     )
+
+
+def _assume(instance: InstanceType) -> Machine:
+    return Machine(
+        architecture="",
+        cpu_model="",
+        cpu_flags=(),
+        cores=instance.vcpus or 1,
+        memory_bytes=instance.host_memory_bytes,
+        compiler="",
+        instance=instance,
+        instance_name=instance.name,
+        instance_source="--target",
+        lnc=instance.lnc_default,
+        lnc_source="default",
+        assumed=True,
+    )
+
+
+def _lnc(host: Host, devices: tuple[NeuronDevice, ...], default: int | None) -> tuple[int | None, str | None]:
+    """The LNC in force and who says so.
+
+    The variable wins over what the Neuron config says too (neuronx-distributed-inference,
+    models/config.py:729-759). A value of it that is no digit from 1 to 9 is passed over: that is for a rule
+    to refuse.
+    """
+    said = host.environ.get("NEURON_LOGICAL_NC_CONFIG", "").strip()
+    if len(said) == 1 and said in "123456789":
+        return int(said), "NEURON_LOGICAL_NC_CONFIG"
+    if told := next((device.lnc for device in devices if device.lnc), None):
+        return told, "neuron-ls"
+    if configured := configured_lnc(host):
+        return configured, "/opt/aws/neuron/logical_nc_config"
+    return (default, "default") if default else (None, None)
+
+
+def _infiniband(host: Host) -> bool | None:
+    if list_folder(host, "/sys/class/infiniband"):
+        return True
+    return False if host.path("/sys/class").is_dir() else None
+
+
+def _disk_free(host: Host) -> int | None:
+    """Of the nearest folder that exists: neuronctl's own is made when it is first needed."""
+    try:
+        folder = host.neuronctl_home
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        free = os.statvfs(folder)
+    except (OSError, UsageError):
+        return None
+    return free.f_bavail * free.f_frsize
 
 
 def _compiler(host: Host) -> str:
@@ -56,20 +205,12 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _read(host: Host, path: str, most: int = -1) -> str:
-    try:
-        with host.path(path).open(encoding="utf-8", errors="replace") as file:
-            return file.read(most)
-    except OSError:
-        return ""
-
-
 def _cpu(host: Host) -> tuple[str, tuple[str, ...]]:
     """The first core's model name and flags (x86: `flags`, Arm: `Features`)."""
     model = ""
     flags: tuple[str, ...] = ()
     # Only the first core: the file of a machine with 192 of them takes long to read.
-    first_core = _read(host, "/proc/cpuinfo", 16_384).partition("\n\n")[0]
+    first_core = read_text(host, "/proc/cpuinfo", 16_384).partition("\n\n")[0]
     for line in first_core.splitlines():
         name, _, value = line.partition(":")
         match name.strip():
@@ -82,11 +223,11 @@ def _cpu(host: Host) -> tuple[str, tuple[str, ...]]:
 
 def _memory(host: Host) -> int | None:
     limits = []
-    for line in _read(host, "/proc/meminfo").splitlines():
+    for line in read_text(host, "/proc/meminfo").splitlines():
         if line.startswith("MemTotal:"):
             limits.append(int(line.split()[1]) * 1024)
     for group in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = _read(host, group).strip()
+        text = read_text(host, group).strip()
         if text.isdigit():
             limits.append(int(text))
     return min(limits, default=None)

@@ -1,0 +1,234 @@
+"""The Neuron devices that this process can see, by neuron-ls, else by sysfs and `/dev`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from neuronctl.host import Host
+from neuronctl.machine.catalog import Chip, chips
+from neuronctl.machine.reading import list_folder, read_number, read_text
+
+_NEURON_LS = "/opt/aws/neuron/bin/neuron-ls"
+_TIMEOUT_S = 10.0
+_SYSFS = ("/sys/devices/virtual/neuron_device", "/sys/class/neuron_device")
+# 16 devices with a process each take 10 kB; what is far above is no answer of neuron-ls.
+_LONGEST_ANSWER = 4_000_000
+_MOST_DEVICES = 1024
+_LARGEST = 2**50
+
+
+@dataclass(frozen=True)
+class NeuronProcess:
+    """A process that holds a device. `command` may be empty, as for one in another container."""
+
+    pid: int
+    command: str
+    runtime_version: str | None
+
+
+@dataclass(frozen=True)
+class NeuronDevice:
+    """One chip. `core_ids` are logical cores, counted over the devices that are visible here.
+
+    `memory_bytes` is the chip's whole memory; `lnc` is None where the tool names none, as on trn1 and inf2.
+    neuron-ls tells which processes hold a device, not which of its cores. `connected_to` may name devices
+    that are not visible here.
+    """
+
+    index: int
+    core_ids: tuple[int, ...]
+    memory_bytes: int | None
+    lnc: int | None
+    processes: tuple[NeuronProcess, ...]
+    connected_to: tuple[int, ...]
+
+    def at_lnc(self, lnc: int | None) -> NeuronDevice:
+        """The same device with its physical cores counted `lnc` to a logical core."""
+        told = self.lnc or 1
+        physical = len(self.core_ids) * told
+        if lnc is None or lnc == told or not self.core_ids or physical % lnc:
+            return self
+        first = self.core_ids[0] * told // lnc
+        return replace(self, core_ids=tuple(range(first, first + physical // lnc)), lnc=lnc)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What neuron-ls told; all empty where it told nothing. Only newer tools name the instance type."""
+
+    devices: tuple[NeuronDevice, ...] = ()
+    instance_name: str | None = None
+
+
+def device_indexes(host: Host) -> tuple[int, ...]:
+    """The N of every `/dev/neuronN`, in order."""
+    names = (re.fullmatch(r"neuron([0-9]{1,4})", name, re.ASCII) for name in list_folder(host, "/dev"))
+    return tuple(sorted(int(match[1]) for match in names if match))
+
+
+def ask_neuron_ls(host: Host) -> Listing:
+    """Run `neuron-ls --json-output`: from PATH, else where AWS's package has it, which systemd's PATH lacks.
+
+    Takes up to 10 s where the driver hangs.
+    """
+    import shutil
+
+    program = shutil.which("neuron-ls", path=host.environ.get("PATH", ""))
+    if program is None:
+        installed = host.path(_NEURON_LS)
+        if not os.access(installed, os.X_OK):
+            return Listing()
+        program = str(installed)
+    done = host.run([program, "--json-output"], timeout_s=_TIMEOUT_S)
+    return read_neuron_ls(done.stdout) if done.returncode == 0 else Listing()
+
+
+def read_neuron_ls(text: str) -> Listing:
+    """The devices in an answer of `neuron-ls --json-output`; none where it is no such answer, or empty.
+
+    Keys that are missing, unknown or of a wrong kind are passed over: tools of different ages print
+    different ones (aws-neuron-sdk, tools/neuron-sys-tools/neuron-ls.rst:213-272, and captures).
+    """
+    import json
+
+    if len(text) > _LONGEST_ANSWER:
+        return Listing()
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return Listing()
+    if not isinstance(answer, list) or not 0 < len(answer) <= _MOST_DEVICES:
+        return Listing()
+    devices: list[NeuronDevice] = []
+    next_core = 0
+    for position, element in enumerate(answer):
+        if not isinstance(element, dict):
+            return Listing()
+        device = _device(element, position, next_core)
+        devices.append(device)
+        next_core = max([next_core, *(core + 1 for core in device.core_ids)])
+    name = answer[0].get("instance_type")
+    return Listing(
+        devices=tuple(sorted(devices, key=lambda device: device.index)),
+        instance_name=name if isinstance(name, str) else None,
+    )
+
+
+def infer_lnc(device: NeuronDevice, chip: Chip | None) -> NeuronDevice:
+    """The device with the LNC that its count of cores implies, where the tool named none and it varies."""
+    if device.lnc or chip is None or len(chip.lnc_supported) == 1 or not device.core_ids:
+        return device
+    lnc, rest = divmod(chip.physical_cores, len(device.core_ids))
+    return replace(device, lnc=lnc) if not rest and lnc in chip.lnc_supported else device
+
+
+def chip_of(host: Host, indexes: tuple[int, ...]) -> Chip | None:
+    """The chip by sysfs' `device_name`, None where it cannot be read or is not in the catalog.
+
+    Not by `arch_type`, which is NDv3 on Inferentia2 and on Trainium2.
+    """
+    for index in indexes:
+        for base in _SYSFS:
+            path = f"{base}/neuron{index}/info/architecture/device_name"
+            if name := read_text(host, path, 100).strip():
+                return next((chip for chip in chips() if chip.device_name == name), None)
+    return None
+
+
+def read_sysfs(
+    host: Host, indexes: tuple[int, ...], *, chip: Chip | None, lnc: int
+) -> tuple[NeuronDevice, ...]:
+    """The devices without neuron-ls: what sysfs lets us read (before driver 2.28 only root may), else the
+    chip's facts. No node of it tells the memory's size or who holds a device."""
+    devices: list[NeuronDevice] = []
+    next_core = 0
+    for index in indexes:
+        physical = _first(host, index, "core_count") or (chip.physical_cores if chip else 0)
+        logical = physical // lnc if physical <= 64 else 0
+        devices.append(
+            NeuronDevice(
+                index=index,
+                core_ids=tuple(range(next_core, next_core + logical)),
+                memory_bytes=chip.memory_bytes if chip else None,
+                lnc=lnc,
+                processes=(),
+                connected_to=_connected(host, index),
+            )
+        )
+        next_core += logical
+    return tuple(devices)
+
+
+def count_hardware_errors(host: Host, indexes: tuple[int, ...]) -> int:
+    """Errors in device memory and SRAM that ECC could not correct, as far as sysfs shows them.
+
+    Driver 2.31 moved nodes of its tree (aws-neuron-sdk 2.33, tools/neuron-sys-tools/neuron-sysfs-user-guide);
+    where a counter is not found it counts as none.
+    """
+    counters = ("mem_ecc_uncorrected", "sram_ecc_uncorrected")
+    return sum(
+        _first(host, index, f"stats/hardware/{counter}/total")
+        or _first(host, index, f"stats/hardware/{counter}")
+        or 0
+        for index in indexes
+        for counter in counters
+    )
+
+
+def _first(host: Host, index: int, path: str) -> int | None:
+    for base in _SYSFS:
+        if (number := read_number(host, f"{base}/neuron{index}/{path}")) is not None:
+            return number
+    return None
+
+
+def _connected(host: Host, index: int) -> tuple[int, ...]:
+    for base in _SYSFS:
+        if text := read_text(host, f"{base}/neuron{index}/connected_devices", 200):
+            words = (word.strip() for word in text.split(","))
+            return tuple(int(word) for word in words if re.fullmatch(r"[0-9]{1,4}", word, re.ASCII))
+    return ()
+
+
+def _device(element: Mapping[str, object], position: int, next_core: int) -> NeuronDevice:
+    cores = _whole_numbers(element.get("neuroncore_ids"))
+    if not cores:  # older tools name only how many there are
+        count = _whole(element.get("nc_count")) or 0
+        cores = tuple(range(next_core, next_core + min(count, 64)))
+    index = _whole(element.get("neuron_device"))
+    listed = element.get("neuron_processes")
+    return NeuronDevice(
+        index=position if index is None else index,
+        core_ids=cores,
+        memory_bytes=_whole(element.get("memory_size")) or None,
+        lnc=_whole(element.get("logical_neuroncore_config")) or None,
+        processes=tuple(
+            NeuronProcess(
+                pid, _plain(each.get("command")), _plain(each.get("neuron_runtime_version")) or None
+            )
+            for each in (listed if isinstance(listed, list) else [])
+            if isinstance(each, dict) and (pid := _whole(each.get("pid")))
+        ),
+        connected_to=_whole_numbers(element.get("connected_to")),
+    )
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST:
+        return value
+    return None
+
+
+def _whole_numbers(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_DEVICES:
+        return ()
+    return tuple(number for each in value if (number := _whole(each)) is not None)
+
+
+def _plain(value: object) -> str:
+    """What may be shown on a terminal: another user's process chose its command's characters."""
+    text = value[:500] if isinstance(value, str) else ""
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()

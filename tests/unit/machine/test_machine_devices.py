@@ -1,0 +1,140 @@
+"""Answers of neuron-ls, from real ones to hostile ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neuronctl.machine.devices import Listing, NeuronDevice, NeuronProcess, read_neuron_ls
+
+SAMPLES = Path(__file__).parents[2] / "data" / "neuron_ls"
+GIB = 2**30
+
+
+def sample(name: str) -> Listing:
+    return read_neuron_ls((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_trn1_as_captured() -> None:
+    assert sample("trn1.2xlarge-idle") == Listing(devices=(NeuronDevice(0, (0, 1), 32 * GIB, None, (), ()),))
+
+
+def test_one_of_sixteen_devices_with_processes_as_captured() -> None:
+    holders = tuple(NeuronProcess(pid, "", "2.34.10") for pid in (1966680, 1966681))
+    assert sample("trn2.48xlarge-one-of-16-busy") == Listing(
+        devices=(NeuronDevice(0, (0, 1, 2, 3), 96 * GIB, 2, holders, (12, 1, 9, 14)),),
+        instance_name="trn2.48xlarge",
+    )
+
+
+def test_the_documented_excerpt() -> None:
+    one, other = sample("trn2n.48xlarge-excerpt").devices
+    assert (one.index, other.index) == (0, 15)
+    assert other.core_ids == (60, 61, 62, 63)
+    assert other.processes == (NeuronProcess(113985, "neuron-bench exec --run-as-cc-neff --...", "2.0.0"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "cores"),
+    [
+        ("inf2.48xlarge-eight-of-12-reconstructed", 8, 16),
+        ("inf2.8xlarge-reconstructed", 1, 2),
+        ("trn2n.48xlarge-reconstructed", 16, 64),
+        ("counts-only", 2, 4),
+    ],
+)
+def test_cores_are_counted_over_all_devices(name: str, devices: int, cores: int) -> None:
+    found = sample(name).devices
+    assert [device.index for device in found] == list(range(devices))
+    assert [core for device in found for core in device.core_ids] == list(range(cores))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        "null",
+        "7",
+        "<html><body>404</body></html>",
+        "[1, 2]",
+        '[{"nc_count": 2}, null]',
+        "[" * 100_000,
+        '[{"neuron_device": ' + "9" * 10_000 + "}]",
+        json.dumps([{"nc_count": 2}] * 2000),
+        '[{"nc_count": 2}]' + " " * 5_000_000,
+    ],
+    ids=lambda text: text[:20],
+)
+def test_no_answer_is_no_devices(text: str) -> None:
+    assert read_neuron_ls(text) == Listing()
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        {},
+        {"nc_count": "2", "memory_size": "32 GB", "neuroncore_ids": {"0": 1}, "neuron_processes": "none"},
+        {"nc_count": -2, "memory_size": -1, "neuroncore_ids": [-1, True, 1.5, None], "connected_to": 3},
+        {"nc_count": True, "memory_size": 1e400, "logical_neuroncore_config": False, "neuron_device": []},
+        {"neuron_processes": [None, 3, {}, {"pid": "1"}, {"pid": 0}, {"pid": -4}]},
+        {"instance_type": ["trn1.2xlarge"], "neuroncore_ids": list(range(5000))},
+        {"neuroncore_ids": [2**60]},
+    ],
+)
+def test_a_fact_of_a_wrong_kind_is_empty(element: dict[str, Any]) -> None:
+    assert read_neuron_ls(json.dumps([element])) == Listing((NeuronDevice(0, (), None, None, (), ()),))
+
+
+def test_a_count_that_cannot_be_is_cut() -> None:
+    assert len(read_neuron_ls('[{"nc_count": 1000000000}]').devices[0].core_ids) == 64
+
+
+def test_a_process_cannot_write_to_the_terminal() -> None:
+    held = {"neuron_processes": [{"pid": 4, "command": "a\x1b[2Jb\n" + "c" * 10_000}]}
+    (process,) = read_neuron_ls(json.dumps([held])).devices[0].processes
+    assert process.command.startswith("a [2Jb c")
+    assert len(process.command) <= 500
+    assert process.runtime_version is None
+
+
+KEYS = [*json.loads((SAMPLES / "trn2.48xlarge-one-of-16-busy.json").read_text(encoding="utf-8"))[0], "pid"]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), inner, max_size=8)
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_any_json_is_read_or_passed_over(answer: object) -> None:
+    for text in (json.dumps(answer), json.dumps([answer])):
+        for device in read_neuron_ls(text).devices:
+            assert device.index >= 0
+            assert all(core >= 0 for core in device.core_ids)
+            assert device.lnc is None or device.lnc > 0
+
+
+@pytest.mark.parametrize(
+    ("told", "lnc", "core_ids"),
+    [
+        (2, 1, tuple(range(24, 32))),
+        (2, 2, (12, 13, 14, 15)),
+        (2, None, (12, 13, 14, 15)),
+        (None, 2, (6, 7)),
+        (None, 1, (12, 13, 14, 15)),
+        (2, 3, (12, 13, 14, 15)),  # 8 cores do not make groups of 3: a rule speaks of that
+    ],
+)
+def test_the_same_device_at_another_lnc(told: int | None, lnc: int | None, core_ids: tuple[int, ...]) -> None:
+    device = NeuronDevice(3, (12, 13, 14, 15), 96 * GIB, told, (), ())
+    assert device.at_lnc(lnc).core_ids == core_ids
