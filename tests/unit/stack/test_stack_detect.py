@@ -12,6 +12,7 @@ import pytest
 
 from neuronctl.errors import Exit, StackUnfit
 from neuronctl.host import Finished, Host
+from neuronctl.stack.compat import placeholders
 from neuronctl.stack.detect import detect_stack
 
 
@@ -36,6 +37,7 @@ class World:
         self.environ: dict[str, str] = {"HOME": str(root / "home"), "PATH": str(root / "bin")}
         self.own = root / "own"
         self.own.mkdir()
+        placeholders()  # read now: below, not even yaml can be imported
         # Our own interpreter is looked at directly: show it an empty folder instead of the test's packages.
         monkeypatch.setattr(sys, "path", [str(self.own)])
 

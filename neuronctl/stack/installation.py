@@ -1,0 +1,113 @@
+"""Which distributions lie in the serving Python's import folders, and which are not what they seem."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# Neuron's own distributions, with the package that each brings to import.
+IMPORT_NAMES: Mapping[str, str] = {
+    "jax-neuronx": "jax_neuronx",
+    "libneuronxla": "libneuronxla",
+    "libtorch-neuronx-lite": "libtorch_neuronx_lite",
+    "neuronx-cc": "neuronxcc",
+    "neuronx-distributed": "neuronx_distributed",
+    "neuronx-distributed-inference": "neuronx_distributed_inference",
+    "nki": "nki",
+    "torch-neuronx": "torch_neuronx",
+    "torch-xla": "torch_xla",
+    "vllm-neuron": "vllm_neuron",
+}
+# What the native plugin imports and its installation does not bring
+# (sdk:vllm-neuron/docs/getting-started/setup-guide.md:44-47).
+_NATIVE_MODULES = ("libtorch_neuronx_lite", "neuronxcc", "nki")
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What lies in the import folders: distributions, by version and metadata folder, and all file names."""
+
+    versions: Mapping[str, str]
+    metadata: Mapping[str, Path]
+    names: frozenset[str]
+
+    def versions_of(self, distributions: Collection[str]) -> dict[str, str]:
+        """The versions of some distributions, sorted by name."""
+        return {name: self.versions[name] for name in sorted(self.versions) if name in distributions}
+
+    def has_module(self, module: str) -> bool:
+        """Whether a package, a module or an extension of this name lies in an import folder."""
+        return module in self.names or any(name.startswith(f"{module}.") for name in self.names)
+
+
+def read_installation(paths: Sequence[Path], watched: Collection[str]) -> Installation:
+    """Versions by the names of the `.dist-info` folders; the first on the path wins, as for an import."""
+    versions: dict[str, str] = {}
+    metadata: dict[str, Path] = {}
+    everything: set[str] = set()
+    for folder in paths:
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            continue
+        everything.update(names)
+        for name in names:
+            if not name.endswith(".dist-info"):
+                continue
+            distribution, _, version = name.removesuffix(".dist-info").partition("-")
+            distribution = distribution.replace("_", "-").replace(".", "-").lower()
+            if distribution in watched and distribution not in versions:
+                versions[distribution] = version
+                metadata[distribution] = folder / name
+    return Installation(versions, metadata, frozenset(everything))
+
+
+def find_placeholders(installed: Installation) -> tuple[str, ...]:
+    """PyPI's empty packages among Neuron's distributions, as `name version`.
+
+    One says WRONG PACKAGE in its metadata or when it is imported, or has a placeholder's version
+    (compat.yaml) and nothing to import, as the wheels do whose only folder has a hyphen in its name.
+    """
+    return tuple(f"{name} {version}" for name, version in _placeholders(installed))
+
+
+def _placeholders(installed: Installation) -> Iterator[tuple[str, str]]:
+    from neuronctl.stack.compat import placeholders
+
+    known = placeholders()
+    for name, version in installed.versions_of(IMPORT_NAMES.keys()).items():
+        metadata, module = installed.metadata[name], IMPORT_NAMES[name]
+        words = _text(metadata / "METADATA") + _text(metadata.parent / module / "__init__.py")
+        is_empty = not installed.has_module(module) and not _is_editable(metadata)
+        if "WRONG PACKAGE" in words or (known.get(name) == version and is_empty):
+            yield name, version
+
+
+def missing_modules(installed: Installation, *, native: bool) -> tuple[str, ...]:
+    """Packages that should be importable and do not lie in an import folder.
+
+    Those of Neuron's installed distributions (an editable one may lie anywhere), and for the native
+    generation those that its plugin imports.
+    """
+    wanted = {
+        module
+        for name, module in IMPORT_NAMES.items()
+        if name in installed.versions and not _is_editable(installed.metadata[name])
+    }
+    if native:
+        wanted.update(_NATIVE_MODULES)
+    return tuple(sorted(module for module in wanted if not installed.has_module(module)))
+
+
+def _is_editable(metadata: Path) -> bool:
+    """Whether it was installed with `pip install -e`, as AWS's images do with the plugin (PEP 610)."""
+    return '"editable": true' in _text(metadata / "direct_url.json")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
