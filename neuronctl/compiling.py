@@ -176,7 +176,7 @@ def _compile(plan: Plan, host: Host, stage: Stage, log: Path, tell: Tell) -> Mad
     from neuronctl.backends.client import Client
     from neuronctl.backends.smoke import run_smoke_test
     from neuronctl.serving.answering import until_answers
-    from neuronctl.serving.shortage import failure_details, shortage
+    from neuronctl.serving.failure import failure_details, shortage, what_to_try
     from neuronctl.serving.state import Policy
     from neuronctl.serving.stopped import stopped_by
     from neuronctl.serving.supervisor import ServerEvent, ServerSpec, supervise
@@ -213,10 +213,11 @@ def _compile(plan: Plan, host: Host, stage: Stage, log: Path, tell: Tell) -> Mad
     if outcome.stopped_by is not None:
         raise stopped_by(outcome.stopped_by, "the compile")
     if outcome.value is None:
-        raise shortage(outcome, "the compile", log) or CompileFailed(
-            f"the compile failed: {outcome.reason}",
-            fix=f"look at the log {log}",
-            details=failure_details(outcome, log),
+        if lacking := shortage(outcome, "the compile", log):
+            raise lacking
+        details = failure_details(outcome, log)
+        raise CompileFailed(
+            f"the compile failed: {outcome.reason}", fix=what_to_try(details, log), details=details
         )
     backend.clean_output(stage.path)
     if missing := backend.missing_output(stage.path):

@@ -260,13 +260,12 @@ def _supervise(
 def _failure(
     plan: Plan, outcome: Outcome[None], tree: Path | None, log: Path
 ) -> NeuronctlError | _LoadFailed:
-    from neuronctl.serving.shortage import failure_details, shortage
+    from neuronctl.serving.failure import failure_details, shortage, what_to_try
 
     if error := shortage(outcome, "the server", log):
         return error
-    error = ServerNotReady(
-        outcome.reason, fix=f"look at the log {log}", details=failure_details(outcome, log)
-    )
+    details = failure_details(outcome, log)
+    error = ServerNotReady(outcome.reason, fix=what_to_try(details, log), details=details)
     phases = backend_named(plan.backend).phases(compiling=False)
     begins = next((number for number, phase in enumerate(phases) if phase.reads_artifact), len(phases))
     since = {phase.name: phase for phase in phases[begins:]}

@@ -7,19 +7,19 @@ on its right; what happens meanwhile is told through `tell`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from neuronctl.errors import PlanRefused
+from neuronctl.errors import PlanRefused, StackUnfit, UsageError
 from neuronctl.host import Host
 from neuronctl.machine.detect import detect_machine
 from neuronctl.model.resolve import fetch_model, resolve_and_fetch, resolve_model
 from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan
-from neuronctl.profile.resolve import load_profile
+from neuronctl.profile.resolve import Profile, load_profile
 from neuronctl.result import Message
 from neuronctl.secret import hide_assignment, hide_in_words
-from neuronctl.stack.detect import detect_stack
+from neuronctl.stack.detect import Stack, detect_stack
 
 if TYPE_CHECKING:
     from neuronctl.compiling import Compiled, Tell
@@ -32,7 +32,8 @@ class Request:
 
     `reference` is a profile's path or name; `python` the serving Python, None to look for it; `sets` are
     `KEY=VALUE` texts and `flags` map a key to a value and the flag that said it; `passthrough` is what
-    stood after `--`.
+    stood after `--`. `target` is an instance type to plan for instead of this machine, `stack` software to
+    assume instead of what is installed; `force` lets through what only an estimate speaks against.
     """
 
     reference: str
@@ -41,6 +42,9 @@ class Request:
     flags: Mapping[str, tuple[object, str]] = field(default_factory=dict)
     passthrough: tuple[str, ...] = ()
     public_without_key: bool = False
+    target: str | None = None
+    stack: str | None = None
+    force: bool = False
 
     @property
     def retyped(self) -> str:
@@ -50,8 +54,12 @@ class Request:
         words = [self.reference]
         for text in self.sets:
             words += ["--set", hide_assignment(text)]
-        if self.python:
-            words += ["--python", self.python]
+        options = {"--python": self.python, "--target": self.target, "--stack": self.stack}
+        for option, value in options.items():
+            if value:
+                words += [option, value]
+        if self.force:
+            words.append("--force")
         if self.passthrough:
             words += ["--", *hide_in_words(self.passthrough)]
         return " ".join(word if word == "--" else quote(word) for word in words)
@@ -60,22 +68,35 @@ class Request:
 def plan_request(request: Request, host: Host, *, may_download: bool = False) -> Plan:
     """profile → model → plan. Reads files only, unless `may_download` allows a hub model to be fetched."""
     profile = load_profile(request.reference, host, sets=request.sets, flags=request.flags)
-    stack = detect_stack(host, request.python)
+    stack = _stack(request, profile, host)
     section = profile.shape.model
     if may_download:
         model = resolve_and_fetch(section, host, python=stack.python, search=stack.paths)
     else:
         model = resolve_model(section, host, search=stack.paths)
-    return make_plan(
+    if stack.generation != "cpu":
+        from neuronctl.model.size import weight_bytes
+
+        model = replace(model, weights=weight_bytes(model))
+    plan = make_plan(
         profile,
         model,
-        detect_machine(host),
+        detect_machine(host, request.target),
         stack,
         host.environ,
         passthrough=request.passthrough,
         public_without_key=request.public_without_key,
+        force=request.force,
+        home=str(host.neuronctl_home),
         retyped=request.retyped,
     )
+    if request.target and plan.backend == "cpu":
+        raise UsageError(
+            f"--target {request.target}: the cpu backend plans for the machine it runs on",
+            fix="leave --target out, or say with --stack or --python which Neuron software is meant",
+            code="usage.target-for-cpu",
+        )
+    return plan
 
 
 def compile_request(
@@ -114,6 +135,34 @@ def refuse_errors(plan: Plan) -> None:
     )
 
 
+def _stack(request: Request, profile: Profile, host: Host) -> Stack:
+    """The software: assumed, or what the serving Python has."""
+    if request.stack is None:
+        return detect_stack(host, request.python)
+    if request.python:
+        raise UsageError("--stack and --python both say which software is meant", fix="give one of them")
+    from neuronctl.stack.assume import assume_stack
+
+    wanted = profile.shape.backend
+    return assume_stack(request.stack, generation=wanted if wanted in ("nxdi", "native") else None)
+
+
+def _check_runnable(plan: Plan) -> None:
+    """Raise StackUnfit for a plan that can be made here, and not carried out."""
+    if plan.stack.assumed:
+        raise StackUnfit(
+            f"nothing wrong was found, and nothing can run: {plan.stack.assumed} is only assumed (--stack)",
+            fix="leave --stack out where that software is installed",
+            code="stack.only-assumed",
+        )
+    if plan.backend != "cpu":
+        raise StackUnfit(
+            f"the {plan.backend} backend can be planned and not yet be run by this version of neuronctl",
+            fix=f"neuronctl plan {plan.retyped}  (it shows the exact command that serves)",
+            code="stack.backend-not-supported",
+        )
+
+
 def _ready_plan(request: Request, host: Host, tell: Tell) -> Plan:
     """A plan without errors whose model has its weights here.
 
@@ -124,11 +173,12 @@ def _ready_plan(request: Request, host: Host, tell: Tell) -> Plan:
     try:
         plan = plan_request(request, host)
     except ModelNotResolved as error:
-        if error.error_code != "model.not-downloaded":
+        if error.error_code != "model.not-downloaded" or request.stack:
             raise
         tell(Message(f"{error.what}; downloading", "step"))
         plan = plan_request(request, host, may_download=True)
     refuse_errors(plan)
+    _check_runnable(plan)
     if plan.model.source == "hub" and plan.profile.shape.model.download == "always":
         tell(Message(f"looking for news of {plan.model.id} on the hub", "step"))
         plan = plan_request(request, host, may_download=True)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from neuronctl.host import Host
-from neuronctl.machine.detect import Machine
+from neuronctl.machine.detect import Machine, detect_machine
 from neuronctl.model.config import model_facts
 from neuronctl.model.resolve import Model
 from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan
 from neuronctl.profile.resolve import Profile, load_profile
+from neuronctl.result import Finding
+from neuronctl.stack.assume import assume_stack
 from neuronctl.stack.detect import Stack
 
 CONFIG: dict[str, Any] = {
@@ -26,6 +29,8 @@ CONFIG: dict[str, Any] = {
     "max_position_embeddings": 4096,
     "torch_dtype": "bfloat16",
 }
+# What an estimate needs beside CONFIG.
+WIDTH = {"intermediate_size": 256}
 MINIMAL = "model: {id: org/small}\n"
 
 
@@ -99,6 +104,7 @@ def sample_plan(
     stack: Stack | None = None,
     passthrough: tuple[str, ...] = (),
     public_without_key: bool = False,
+    force: bool = False,
 ) -> Plan:
     """The plan for a profile's text, with the sample's facts where no others are given."""
     return make_plan(
@@ -109,4 +115,38 @@ def sample_plan(
         sample_host(tmp_path, environ).environ,
         passthrough=passthrough,
         public_without_key=public_without_key,
+        force=force,
+        home="/home/somebody/.cache/neuronctl",
     )
+
+
+def neuron_plan(
+    tmp_path: Path,
+    text: str = MINIMAL,
+    *,
+    target: str = "inf2.48xlarge",
+    stack: Stack | str = "sdk-2.28",
+    machine: Mapping[str, Any] | None = None,
+    model: Model | None = None,
+    config: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Plan:
+    """The plan for an instance type and a Neuron SDK, neither of them here.
+
+    `machine` are facts that replace the catalog's (`assumed=False` for a machine that is here); `config`
+    are entries of the model's config.json; `options` as of `sample_plan`.
+    """
+    here = replace(detect_machine(sample_host(tmp_path), target), **(machine or {}))
+    return sample_plan(
+        tmp_path,
+        text,
+        machine=here,
+        stack=stack if isinstance(stack, Stack) else assume_stack(stack),
+        model=model or sample_model({**WIDTH, **(config or {})}, commit="c" * 40),
+        **options,
+    )
+
+
+def found(plan: Plan, rule: str) -> list[Finding]:
+    """What one rule said of a plan."""
+    return [finding for finding in plan.findings if finding.id == rule]

@@ -20,10 +20,6 @@ class Backend(Protocol):
         """The phases of a server's start, told by its log."""
         ...
 
-    def shown_command(self, plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The argv that will serve, and the variables set on top of the user's."""
-        ...
-
     def compile_launch(
         self, plan: Plan, host: Host, tree: Path, *, work: Path, port: int, api_key: str, log: Path
     ) -> Launch:

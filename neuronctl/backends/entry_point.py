@@ -25,6 +25,8 @@ def server_command(stack: Stack) -> tuple[str, ...]:
 
     Raises StackUnfit for a vLLM that has none of the entry points we know.
     """
+    if stack.assumed:
+        return (str(stack.python), *_SERVER_ENTRIES[0][1])
     if stack.vllm_folder is not None:
         for file, words in _SERVER_ENTRIES:
             if (stack.vllm_folder / file).is_file():

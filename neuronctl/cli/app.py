@@ -6,6 +6,7 @@ to start as fast as an empty Typer application.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,8 @@ import typer
 from neuronctl.cli.invocation import Invocation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from neuronctl.pipeline import Request
 
 app = typer.Typer(
@@ -55,6 +58,15 @@ Exposed = Annotated[
         "--allow-public-without-key", help="Listen on other than loopback although there is no API key."
     ),
 ]
+Target = Annotated[
+    str | None,
+    typer.Option("--target", metavar="INSTANCE", help="Plan for this instance type, not for this machine."),
+]
+AssumedStack = Annotated[
+    str | None,
+    typer.Option("--stack", metavar="SDK", help="Assume this Neuron SDK, as in sdk-2.28, is installed."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Go on where only an estimate says that it cannot fit.")]
 LockTimeout = Annotated[
     float | None,
     typer.Option(
@@ -84,18 +96,23 @@ def plan_command(
     reference: Reference = None,
     profile: Named = None,
     python: Python = None,
+    target: Target = None,
+    stack: AssumedStack = None,
     sets: Sets = None,
     policy: Policy = None,
     host: Address = None,
     port: Port = None,
     allow_public_without_key: Exposed = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Show what would run, on what and why. Nothing is compiled, fetched or written."""
     call = _begin(context, "plan", as_json, passthrough=True)
     from neuronctl.cli.plan import show_plan
 
-    request = _request(call, reference, profile, python, sets, policy, host, port, allow_public_without_key)
+    flags = {"artifacts.policy": (policy, "--policy"), **_address(host, port)}
+    request = _request(call, reference, profile, python, sets, flags, target, stack, force)
+    request = replace(request, public_without_key=allow_public_without_key)
     call.result = show_plan(request, call)
 
 
@@ -105,12 +122,15 @@ def compile_command(
     reference: Reference = None,
     profile: Named = None,
     python: Python = None,
+    target: Target = None,
+    stack: AssumedStack = None,
     sets: Sets = None,
     policy: Policy = None,
     check: Annotated[
         bool, typer.Option("--check", help="Only say whether the artifact is there: exit 0 hit, 10 miss.")
     ] = False,
     lock_timeout: LockTimeout = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Compile a profile into the store, unless its artifact is there.
@@ -120,7 +140,8 @@ def compile_command(
     call = _begin(context, "compile", as_json, passthrough=True)
     from neuronctl.cli.compile import check_artifact, run_compile
 
-    request = _request(call, reference, profile, python, sets, policy)
+    flags = {"artifacts.policy": (policy, "--policy")}
+    request = _request(call, reference, profile, python, sets, flags, target, stack, force)
     call.result = (
         check_artifact(request, call) if check else run_compile(request, call, lock_timeout_s=lock_timeout)
     )
@@ -132,6 +153,8 @@ def serve_command(
     reference: Reference = None,
     profile: Named = None,
     python: Python = None,
+    target: Target = None,
+    stack: AssumedStack = None,
     sets: Sets = None,
     policy: Policy = None,
     host: Address = None,
@@ -139,6 +162,7 @@ def serve_command(
     allow_public_without_key: Exposed = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and end.")] = False,
     lock_timeout: LockTimeout = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Serve a profile: find or make its artifact, start vLLM, keep it until ^C.
@@ -148,10 +172,29 @@ def serve_command(
     call = _begin(context, "serve", as_json, passthrough=True)
     from neuronctl.cli.serve import dry_run_serve, run_serve
 
-    request = _request(call, reference, profile, python, sets, policy, host, port, allow_public_without_key)
+    flags = {"artifacts.policy": (policy, "--policy"), **_address(host, port)}
+    request = _request(call, reference, profile, python, sets, flags, target, stack, force)
+    request = replace(request, public_without_key=allow_public_without_key)
     call.result = (
         dry_run_serve(request, call) if dry_run else run_serve(request, call, lock_timeout_s=lock_timeout)
     )
+
+
+@app.command("explain", context_settings={"ignore_unknown_options": True})  # -9 is a code, not an option
+def explain_command(
+    context: typer.Context,
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="LOGFILE|CODE|-", help="A log, - for stdin, or a code or id."),
+    ] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="Every code and id that is known.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what an error in a log, or a code, means and what to do."""
+    call = _begin(context, "explain", as_json)
+    from neuronctl.cli.explain import explain_source, list_known
+
+    call.result = list_known() if list_all else explain_source(source, call)
 
 
 @profiles.command("list")
@@ -270,29 +313,31 @@ def _reference(call: Invocation, reference: str | None, named: str | None) -> st
     return found
 
 
+def _address(host: str | None, port: int | None) -> dict[str, tuple[object, str]]:
+    return {"server.host": (host, "--host"), "server.port": (port, "--port")}
+
+
 def _request(
     call: Invocation,
     reference: str | None,
     named: str | None,
     python: str | None,
     sets: list[str] | None,
-    policy: str | None = None,
-    host: str | None = None,
-    port: int | None = None,
-    public_without_key: bool = False,
+    flags: Mapping[str, tuple[object, str]],
+    target: str | None,
+    stack: str | None,
+    force: bool,
 ) -> Request:
+    """What plan, compile and serve have in common; `flags` are profile keys that have a flag of their own."""
     from neuronctl.pipeline import Request
 
-    said = {
-        "artifacts.policy": (policy, "--policy"),
-        "server.host": (host, "--host"),
-        "server.port": (port, "--port"),
-    }
     return Request(
         reference=_reference(call, reference, named),
         python=python,
         sets=tuple(sets or ()),
-        flags={key: (value, flag) for key, (value, flag) in said.items() if value is not None},
+        flags={key: (value, flag) for key, (value, flag) in flags.items() if value is not None},
         passthrough=call.passthrough,
-        public_without_key=public_without_key,
+        target=target,
+        stack=stack,
+        force=force,
     )

@@ -31,6 +31,8 @@ def show_plan(request: Request, call: Invocation) -> Result:
 
 def describe_plan(plan: Plan, compiled: bool) -> dict[str, object]:
     """The plan as JSON data."""
+    from neuronctl.cli.outlook import outlook_data
+
     command, variables = _command(plan)
     return {
         "profile": {"name": plan.profile.name, "path": str(plan.profile.path)},
@@ -50,16 +52,23 @@ def describe_plan(plan: Plan, compiled: bool) -> dict[str, object]:
             "cpu": plan.machine.cpu_model,
             "cores": plan.machine.cores,
             "memory_bytes": plan.machine.memory_bytes,
+            "instance": plan.machine.instance_name,
+            "instance_source": plan.machine.instance_source,
+            "lnc": plan.machine.lnc,
+            "assumed": plan.machine.assumed,
         },
         "stack": {
             "python": str(plan.stack.python),
             "chosen_by": plan.stack.chosen_by,
             "python_version": plan.stack.python_version,
             "versions": plan.stack.versions,
+            "assumed": plan.stack.assumed,
         },
         "engine": _settings(plan.engine),
         "environment": _settings(plan.environment),
         "passthrough": hide_in_words(plan.passthrough),
+        "neuron": outlook_data(plan.outlook) if plan.outlook else None,
+        "files": dict(plan.files),
         "key": plan.key,
         "key_inputs": plan.key_inputs,
         "compiled": compiled,
@@ -70,12 +79,15 @@ def describe_plan(plan: Plan, compiled: bool) -> dict[str, object]:
 
 def plan_text(plan: Plan, compiled: bool) -> str:
     """The plan for a person."""
+    from neuronctl.cli.outlook import machine_text, outlook_lines, stack_text
     from neuronctl.cli.render import finding_text
 
     facts, machine, stack = plan.model.facts, plan.machine, plan.stack
     model = plan.model.id + (f" {plan.model.revision}" if plan.model.revision else "")
     tied = {True: ", tied embeddings", False: "", None: ""}[facts.tied]
     here = "" if plan.model.here else ", weights to be prepared"
+    if plan.model.config_from != "config.json":
+        here += f"; facts from {plan.model.config_from}"
     memory = f", {machine.memory_bytes / 2**30:.1f} GiB" if machine.memory_bytes else ""
     versions = ", ".join(f"{name} {version}" for name, version in stack.versions.items())
     state = "compiled" if compiled else "not compiled yet"
@@ -89,8 +101,9 @@ def plan_text(plan: Plan, compiled: bool) -> str:
         f"backend   {plan.backend}",
         f"model     {model} ({facts.architecture}{tied}{here})",
         f"          {plan.model.path}",
-        f"machine   {machine.architecture}, {machine.cores} cores{memory}",
+        f"machine   {machine_text(machine) or f'{machine.architecture}, {machine.cores} cores{memory}'}",
         f"stack     {versions}",
+        *([f"          {sdk}"] if (sdk := stack_text(stack)) else []),
         f"          Python {stack.python_version}, {stack.python} ({stack.chosen_by})",
         f"artifact  {plan.key}: {state}",
         "",
@@ -99,6 +112,8 @@ def plan_text(plan: Plan, compiled: bool) -> str:
         "",
         "environment",
         *_table(plan.environment),
+        *(outlook_lines(plan.outlook) if plan.outlook else []),
+        *(line for path, text in plan.files.items() for line in ("", f"file {path}", *_indented(text))),
         "",
         "command",
         *(f"  {name}={_quoted(value)} \\" for name, value in variables.items()),
@@ -113,9 +128,9 @@ def plan_text(plan: Plan, compiled: bool) -> str:
 
 def _command(plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
     """The exact argv and the variables, secrets hidden."""
-    from neuronctl.backends.all import backend_named
+    from neuronctl.backends.command import shown_command
 
-    command, variables = backend_named(plan.backend).shown_command(plan)
+    command, variables = shown_command(plan)
     shown = {name: str(redact((name,), value)) for name, value in variables.items()}
     return tuple(hide_in_words(command)), shown
 
@@ -141,6 +156,10 @@ def _table(settings: Mapping[str, Setting]) -> list[str]:
     wide = max((len(name) for name, _, _ in rows), default=0)
     value_wide = min(32, max((len(value) for _, value, _ in rows), default=0))
     return [f"  {name:{wide}}  {value:{value_wide}}  {origin}" for name, value, origin in rows]
+
+
+def _indented(text: str) -> list[str]:
+    return ["  " + line for line in text.splitlines()]
 
 
 def _plain(value: object) -> str:

@@ -133,6 +133,9 @@ def render_error(command: str, error: NeuronctlError, *, as_json: bool, data: Ma
         last_lines = one.details.get("last_lines")
         if isinstance(last_lines, list):
             stream.write("".join(f"  | {line}\n" for line in last_lines))
+        known = one.details.get("explained")
+        if isinstance(known, dict):
+            stream.write(f"  {known['id']}: {known['title']}\n  why: {known['why']}\n")
         if one.fix:
             stream.write(f"  {paint('try', 'cyan', stream)}: {one.fix}\n")
         log = one.details.get("log")

@@ -22,6 +22,9 @@ from neuronctl.machine.driver import configured_lnc, has_collectives, installed_
 from neuronctl.machine.identity import identify_instance
 from neuronctl.machine.reading import list_folder, read_text
 
+# dlc:2.32.0 vllm/inference/0.24.0.1.1.0/Dockerfile.neuronx:254-258
+_AWS_ENTRY_POINT = "/usr/local/bin/vllm_entrypoint.py"
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -36,11 +39,12 @@ class Machine:
     named it: `--target`, `DMI`, `neuron-ls` or `IMDSv2`. `devices` are those visible here, in a container
     fewer than the instance has. `lnc` is how many physical cores make one logical core, `lnc_source` who
     says so. `driver` is the version that is loaded, `driver_installed` the one on disk. `kernel` is its
-    release. `disk_free_bytes` is counted where neuronctl keeps its artifacts. `infiniband` says whether
-    there is a device of that kind, such as an EFA; `has_collectives` whether the collectives library is
-    installed. `hardware_errors` counts uncorrected memory errors of the devices. `assumed` means that the
-    machine is another one (`--target`): then nothing was read here, and what the catalog does not state is
-    empty.
+    release. `disk_free_bytes` is counted where neuronctl keeps its artifacts, `filesystem` is the type of
+    file system there. `infiniband` says whether there is a device of that kind, such as an EFA;
+    `has_collectives` whether the collectives library is installed. `hardware_errors` counts uncorrected
+    memory errors of the devices. `in_aws_image` says whether this is a container of AWS's vLLM image, by its
+    entry point. `assumed` means that the machine is another one (`--target`): then nothing was read here,
+    and what the catalog does not state is empty.
     """
 
     architecture: str
@@ -59,9 +63,11 @@ class Machine:
     driver_installed: str | None = None
     kernel: str = ""
     disk_free_bytes: int | None = None
+    filesystem: str | None = None
     infiniband: bool | None = None
     has_collectives: bool | None = None
     hardware_errors: int = 0
+    in_aws_image: bool = False
     assumed: bool = False
 
     @property
@@ -130,9 +136,11 @@ def detect_machine(host: Host, target: str | None = None) -> Machine:
         driver_installed=installed_driver(host) if driver else None,
         kernel=os.uname().release,
         disk_free_bytes=_disk_free(host),
+        filesystem=_filesystem(host),
         infiniband=_infiniband(host),
         has_collectives=has_collectives(host),
         hardware_errors=count_hardware_errors(host, indexes),
+        in_aws_image=host.path(_AWS_ENTRY_POINT).is_file(),
     )
 
 
@@ -186,6 +194,23 @@ def _disk_free(host: Host) -> int | None:
     except (OSError, UsageError):
         return None
     return free.f_bavail * free.f_frsize
+
+
+def _filesystem(host: Host) -> str | None:
+    """The type of the file system under neuronctl's own folder: that of the longest mount point above it."""
+    try:
+        folder = os.path.realpath(host.neuronctl_home) + "/"
+    except UsageError:
+        return None
+    longest, kind = "", None
+    for line in read_text(host, "/proc/self/mounts", 1 << 20).splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = fields[1].replace("\\040", " ").rstrip("/") + "/"
+        if folder.startswith(point) and len(point) >= len(longest):
+            longest, kind = point, fields[2]
+    return kind
 
 
 def _compiler(host: Host) -> str:

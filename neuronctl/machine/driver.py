@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from neuronctl.host import Host
-from neuronctl.machine.reading import list_folder, read_text
+from neuronctl.machine.reading import read_text
 
 
 def loaded_driver(host: Host) -> str | None:
@@ -31,8 +32,20 @@ def installed_driver(host: Host) -> str | None:
 
 
 def has_collectives(host: Host) -> bool:
-    """Whether the collectives library is installed, without which several cores cannot work together."""
-    return any(name.startswith("libnccom.so") for name in list_folder(host, "/opt/aws/neuron/lib"))
+    """Whether the collectives library is installed, without which several cores cannot work together.
+
+    It is looked for where AWS's package has it, in LD_LIBRARY_PATH, and in the linker's own list, which is
+    what `ldconfig -p` prints.
+    """
+    folders = [host.path("/opt/aws/neuron/lib")]
+    folders += [host.cwd / each for each in host.environ.get("LD_LIBRARY_PATH", "").split(":") if each]
+    for folder in folders:
+        try:
+            if any(name.startswith("libnccom.so") for name in os.listdir(folder)):
+                return True
+        except OSError:
+            continue
+    return "libnccom.so" in read_text(host, "/etc/ld.so.cache")
 
 
 def configured_lnc(host: Host) -> int | None:

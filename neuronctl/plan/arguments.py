@@ -28,6 +28,13 @@ OWNED = {
 }
 
 
+# Units that vLLM's parser knows for whole numbers (vllm/engine/arg_utils.py, human_readable_int).
+_UNITS = {
+    unit: base**power for base, units in ((1000, "kmg"), (1024, "KMG")) for power, unit in enumerate(units, 1)
+}
+_LONGEST_NUMBER = 18
+
+
 def stated_engine(profile: Profile) -> dict[str, Setting]:
     """The arguments that the profile states itself, `engine.extra` included.
 
@@ -138,13 +145,29 @@ def passthrough_engine(words: Sequence[str]) -> dict[str, object]:
         value: object = True
         texts = [group[0].partition("=")[2], *group[1:]] if "=" in group[0] else group[1:]
         if texts:
-            numbers = [int(text) if text.isdecimal() else text for text in texts]
-            value = numbers[0] if len(numbers) == 1 else numbers
+            values = [_read(text) for text in texts]
+            value = values[0] if len(values) == 1 else values
         elif name.startswith("no_"):
             name, value = name.removeprefix("no_"), False
         longer = [one for one in known if one.startswith(name)]
         said[longer[0] if name not in known and len(longer) == 1 else name] = value
     return said
+
+
+def _read(text: str) -> object:
+    """A value as vLLM's parser takes it: a number, one such as 4k (1000) or 4K (1024), a mapping in JSON."""
+    if text.isdecimal() and len(text) <= _LONGEST_NUMBER:
+        return int(text)
+    if text[:-1].isdecimal() and text[-1] in _UNITS and len(text) <= _LONGEST_NUMBER:
+        return int(text[:-1]) * _UNITS[text[-1]]
+    if text.startswith("{"):
+        import json
+
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+    return text
 
 
 def _owner(name: str) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from neuronctl.machine.detect import Machine
 from neuronctl.model.resolve import Model
+from neuronctl.plan.given import Decided, Given
 from neuronctl.plan.key import (
     KEY_FORMAT,
     compiling_arguments,
@@ -103,3 +104,21 @@ def cpu_key_inputs(
         "passthrough": compiling_passthrough(passthrough, without=MEMORY_ARGUMENTS),
         "environment": compiling_environment(environment),
     }
+
+
+def decide_cpu(given: Given) -> Decided:
+    """The cpu backend's part of the plan."""
+    engine = given.engine(ENGINE_DEFAULTS)
+    if given.profile.shape.artifacts.policy == "never":
+        engine["enforce_eager"] = Setting(
+            True, f"artifacts.policy: never, {given.profile.origin('artifacts.policy')}"
+        )
+    environment = given.environment(ENVIRONMENT_DEFAULTS)
+    kv_cache = cpu_kv_cache(given.model, given.machine, given.effective(engine), given.seen(environment))
+    if kv_cache is not None:
+        engine["kv_cache_memory_bytes"] = kv_cache
+    values = {name: setting.value for name, setting in engine.items()}
+    inputs = cpu_key_inputs(
+        given.model, given.machine, given.stack, values, given.passthrough, given.keyed(environment)
+    )
+    return Decided(engine, environment, inputs)

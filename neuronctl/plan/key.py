@@ -100,6 +100,11 @@ def compiling_environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def compiling_variables(environ: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Those of the named variables that are set."""
+    return {name: environ[name] for name in sorted(names) if name in environ}
+
+
 def compiling_arguments(engine: Mapping[str, object], *, without: Collection[str] = ()) -> dict[str, object]:
     """Engine arguments without those that affect serving only and those named."""
     return {

@@ -7,23 +7,21 @@ from collections.abc import Mapping, Sequence
 from neuronctl.errors import StackUnfit
 from neuronctl.machine.detect import Machine
 from neuronctl.model.resolve import Model
-from neuronctl.plan.arguments import (
-    check_passthrough,
-    feature_arguments,
-    passthrough_engine,
-    stated_engine,
-)
-from neuronctl.plan.cpu import ENGINE_DEFAULTS, ENVIRONMENT_DEFAULTS, cpu_key_inputs, cpu_kv_cache
+from neuronctl.plan.arguments import check_passthrough
+from neuronctl.plan.given import Decided, Given
 from neuronctl.plan.key import hash_inputs, shown_inputs
-from neuronctl.plan.plan import Plan, Setting
+from neuronctl.plan.plan import Plan
 from neuronctl.profile.resolve import Profile
-from neuronctl.rules.all import RULES
+from neuronctl.rules.all import rules_for
 from neuronctl.rules.rule import by_severity, check
 from neuronctl.rules.situation import Situation
 from neuronctl.stack.detect import Stack
 
 # The variable in which vLLM itself looks for the API key (vllm/envs.py).
 API_KEY_VARIABLE = "VLLM_API_KEY"
+_ABOUT_CORES = frozenset(
+    {"NEURON_LOGICAL_NC_CONFIG", "NEURON_VISIBLE_DEVICES", "NEURON_PLATFORM_TARGET_OVERRIDE"}
+)
 
 
 def choose_backend(profile: Profile, stack: Stack) -> str:
@@ -32,27 +30,30 @@ def choose_backend(profile: Profile, stack: Stack) -> str:
     Raises StackUnfit where there is no vLLM, or where the two do not go together.
     """
     wanted, has = profile.shape.backend, stack.generation
+    if has is not None and wanted in ("auto", has):
+        return has
+    # Only for a refusal: it reads the table of SDKs.
+    from neuronctl.stack.lack import find_lack
+
+    lack = find_lack(stack, wanted) if wanted != "cpu" else None
+    because = f": {lack.what}" if lack else ""
     if has is None:
+        fix = (
+            "pip install 'neuronctl[cpu]' to try it on a CPU, or name an interpreter that has vLLM "
+            "with --python or NEURONCTL_PYTHON; --stack sdk-2.28 plans for software that is not here"
+        )
         raise StackUnfit(
-            f"the serving Python {stack.python} ({stack.chosen_by}) has no vLLM",
-            fix="pip install 'neuronctl[cpu]' to try it on a CPU, or name an interpreter that has vLLM "
-            "with --python or NEURONCTL_PYTHON",
+            f"the serving Python {stack.python} ({stack.chosen_by}) has no vLLM{because}",
+            fix=f"{lack.fix}, or name an interpreter that has vLLM with --python" if lack else fix,
             code="stack.no-vllm",
         )
-    if wanted not in ("auto", has):
-        raise StackUnfit(
-            f"the profile wants the {wanted} backend, and the serving Python {stack.python} "
-            f"({stack.chosen_by}) has vLLM for {has}",
-            fix=f"name another interpreter with --python, or set backend: auto or backend: {has}",
-            code="stack.other-generation",
-        )
-    if has != "cpu":
-        raise StackUnfit(
-            f"the {has} backend cannot be planned by this version of neuronctl",
-            fix="serve on the cpu backend, or wait for a later version",
-            code="stack.backend-not-supported",
-        )
-    return has
+    fix = f"name another interpreter with --python, or set backend: auto or backend: {has}"
+    raise StackUnfit(
+        f"the profile wants the {wanted} backend, and the serving Python {stack.python} "
+        f"({stack.chosen_by}) has vLLM for {has}{because}",
+        fix=f"{fix}; or {lack.fix}" if lack else fix,
+        code="stack.other-generation",
+    )
 
 
 def make_plan(
@@ -64,28 +65,21 @@ def make_plan(
     *,
     passthrough: Sequence[str] = (),
     public_without_key: bool = False,
+    force: bool = False,
+    home: str = "",
     retyped: str | None = None,
 ) -> Plan:
-    """Decide everything. `environ` are the user's environment variables.
+    """Decide everything. `environ` are the user's environment variables, `home` neuronctl's own folder.
 
-    Raises StackUnfit where no backend fits, UsageError for arguments that neuronctl sets itself. What is
-    wrong otherwise is in the plan's findings.
+    `force` turns refusals that rest on estimates into warnings. Raises StackUnfit where no backend fits,
+    UsageError for arguments that neuronctl sets itself. What is wrong otherwise is in the plan's findings.
     """
     check_passthrough(passthrough)
     backend = choose_backend(profile, stack)
-    engine = _engine(profile, model)
-    environment = _environment(profile, environ)
-    variables = {name: str(setting.value) for name, setting in environment.items()}
-    engine_values = {name: setting.value for name, setting in engine.items()}
-    seen = {**environ, **variables}
-    effective = engine_values | passthrough_engine(passthrough)
-    kv_cache = cpu_kv_cache(model, machine, effective, seen)
-    if kv_cache is not None:
-        engine["kv_cache_memory_bytes"] = kv_cache
-        engine_values["kv_cache_memory_bytes"] = kv_cache.value
-    # The variable of the API key may have any name, and its value is not to be stored.
-    keyed = {name: value for name, value in seen.items() if name != profile.shape.server.api_key_env}
-    inputs = cpu_key_inputs(model, machine, stack, engine_values, passthrough, keyed)
+    if machine.assumed:
+        environ = _without_this_machine(environ)
+    given = Given(profile, model, machine, stack, environ, tuple(passthrough), home)
+    decided = _decide(backend, given)
     has_api_key = api_key(profile, environ) is not None
     situation = Situation(
         profile=profile,
@@ -93,10 +87,11 @@ def make_plan(
         model=model,
         machine=machine,
         stack=stack,
-        engine=effective,
-        environment=seen,
+        engine=given.effective(decided.engine),
+        environment=given.seen(decided.environment),
         has_api_key=has_api_key,
         public_without_key=public_without_key,
+        outlook=decided.outlook,
     )
     return Plan(
         profile=profile,
@@ -104,15 +99,26 @@ def make_plan(
         model=model,
         machine=machine,
         stack=stack,
-        engine=engine,
-        passthrough=tuple(passthrough),
-        environment=environment,
-        key=hash_inputs(inputs),
-        key_inputs=shown_inputs(inputs),
-        findings=by_severity((*profile.findings, *check(RULES, situation))),
+        engine=decided.engine,
+        passthrough=given.passthrough,
+        environment=decided.environment,
+        files=decided.files,
+        outlook=decided.outlook,
+        key=hash_inputs(decided.key_inputs),
+        key_inputs=shown_inputs(decided.key_inputs),
+        findings=by_severity((*profile.findings, *check(rules_for(backend), situation, force=force))),
         has_api_key=has_api_key,
         retyped=retyped or profile.reference,
     )
+
+
+def _without_this_machine(environ: Mapping[str, str]) -> dict[str, str]:
+    """This shell's variables without those that are about this machine's cores."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("NEURON_RT_") and name not in _ABOUT_CORES
+    }
 
 
 def api_key(profile: Profile, environ: Mapping[str, str]) -> str | None:
@@ -120,26 +126,16 @@ def api_key(profile: Profile, environ: Mapping[str, str]) -> str | None:
     return environ.get(profile.shape.server.api_key_env or API_KEY_VARIABLE) or None
 
 
-def _engine(profile: Profile, model: Model) -> dict[str, Setting]:
-    """Defaults, then what features imply, then what the profile states: the later one wins."""
-    settings: dict[str, Setting] = {
-        "served_model_name": Setting(model.name, "neuronctl: the model's own name")
-    }
-    settings |= ENGINE_DEFAULTS
-    if profile.shape.model.trust_remote_code:
-        settings["trust_remote_code"] = Setting(True, str(profile.origin("model.trust_remote_code")))
-    settings |= feature_arguments(profile)
-    settings |= stated_engine(profile)
-    if profile.shape.artifacts.policy == "never":
-        settings["enforce_eager"] = Setting(
-            True, f"artifacts.policy: never, {profile.origin('artifacts.policy')}"
-        )
-    return settings
+def _decide(backend: str, given: Given) -> Decided:
+    """The backend's own part. Each is imported when it is wanted: a plan is to start fast."""
+    if backend == "nxdi":
+        from neuronctl.plan.nxdi import decide_nxdi
 
+        return decide_nxdi(given)
+    if backend == "native":
+        from neuronctl.plan.native import decide_native
 
-def _environment(profile: Profile, environ: Mapping[str, str]) -> dict[str, Setting]:
-    """Defaults unless the user's own environment says otherwise, then the profile's `env`."""
-    settings = {name: value for name, value in ENVIRONMENT_DEFAULTS.items() if name not in environ}
-    for name, value in profile.shape.env.items():
-        settings[name] = Setting(value, str(profile.origin(f"env.{name}")))
-    return settings
+        return decide_native(given)
+    from neuronctl.plan.cpu import decide_cpu
+
+    return decide_cpu(given)

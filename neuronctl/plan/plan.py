@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from neuronctl.machine.detect import Machine
 from neuronctl.model.resolve import Model
+from neuronctl.neuron.outlook import Outlook
 from neuronctl.profile.resolve import Profile
 from neuronctl.result import Finding
 from neuronctl.stack.detect import Stack
@@ -28,7 +29,9 @@ class Plan:
     untouched; `environment` what is set on top of the user's own variables;
     `key_inputs` is all that can change the compiled bytes and `key` the hash of it; `findings` are what
     the rules say, errors first; `has_api_key` whether the server will want a key, never which.
-    `retyped` is how to ask for the same plan again on a command line.
+    `retyped` is how to ask for the same plan again on a command line. `files` are written before anything
+    starts: path → text. `outlook` is what the Neuron software will make of the plan, None on the cpu
+    backend.
     """
 
     profile: Profile
@@ -44,6 +47,8 @@ class Plan:
     findings: tuple[Finding, ...]
     has_api_key: bool
     retyped: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    outlook: Outlook | None = None
 
     @property
     def errors(self) -> tuple[Finding, ...]:

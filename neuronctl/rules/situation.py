@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from neuronctl.machine.detect import Machine
 from neuronctl.model.resolve import Model
+from neuronctl.neuron.outlook import Outlook
 from neuronctl.profile.resolve import Profile
 from neuronctl.stack.detect import Stack
 
@@ -16,7 +17,8 @@ class Situation:
     """Everything known when the rules run.
 
     `engine` maps vLLM argument names to the values that vLLM will see, those after `--` included;
-    `environment` is all of the child's; `has_api_key` says whether one was found, never which.
+    `environment` is all of the child's; `has_api_key` says whether one was found, never which. `outlook`
+    is what the Neuron software will make of it, None on the cpu backend.
     """
 
     profile: Profile
@@ -28,3 +30,4 @@ class Situation:
     environment: Mapping[str, str]
     has_api_key: bool
     public_without_key: bool
+    outlook: Outlook | None = None

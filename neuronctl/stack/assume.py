@@ -41,6 +41,15 @@ def stack_names() -> tuple[str, ...]:
     return tuple(names)
 
 
+def distinct_stacks() -> tuple[str, ...]:
+    """One name for each plugin of each SDK, newest first."""
+    return tuple(
+        f"{_PREFIX}{sdk.version}" + (f":{plugin.version}" if len(_plannable(sdk)) > 1 else "")
+        for sdk in sdks()
+        for plugin in _plannable(sdk)
+    )
+
+
 def assume_stack(name: str, *, generation: str | None = None) -> Stack:
     """The stack of an SDK's image, by a name such as `sdk-2.28`, `sdk-2.28.0` or `sdk-2.31:native`.
 

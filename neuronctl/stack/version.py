@@ -7,14 +7,17 @@ Neuron's versions are plain numbers with up to six parts, and some are none that
 from __future__ import annotations
 
 import re
+from functools import cache
 
-_NUMBERS = re.compile(r"\d+(?:\.\d+)*")
+# Longer numbers are none of a version, and Python refuses to read thousands of digits.
+_NUMBERS = re.compile(r"\d{1,18}(?!\d)(?:\.\d{1,18}(?!\d))*", re.ASCII)
 _BOUND = re.compile(r"(>=|<=|==|>|<)\s*(\d[\w.*+-]*)")
 
 
+@cache
 def release(text: str) -> tuple[int, ...]:
     """The leading numbers of a version, without its build, local or pre-release part; empty for none."""
-    found = _NUMBERS.match(text)
+    found = _NUMBERS.match(text.removeprefix("v"))
     return tuple(int(part) for part in found.group().split(".")) if found else ()
 
 

@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"backends"}, {"artifacts"}),
     ({"plan"},),
     ({"rules"},),
+    ({"neuron"}, {"explain"}),
     ({"model"}, {"machine"}, {"stack"}),
     ({"profile"},),
     ({"runs"}, {"child", "child_log", "child_guard"}),

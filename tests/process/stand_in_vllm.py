@@ -9,6 +9,7 @@ Environment variable STAND_IN: a comma-separated list of behaviours, `name` or `
     compile-s=S          seconds that a compile takes (default 0.1); nothing when the cache is full
     no-cache             compiles always and writes nothing
     die-at-once=CODE     exits at once
+    die-saying=FILE      prints what FILE holds and exits with code 1
     die-in=PHASE         exits with code 1 and a traceback in a phase: import, load, compile, listen
     hang=PHASE           never leaves that phase, and prints nothing in it
     die-after-ready=S    exits with code 1 that long after it listens
@@ -332,6 +333,9 @@ def serve(host: str, port: int, model: str, served: str, api_key: str | None) ->
     wanted = behaviours()
     if "die-at-once" in wanted:
         return int(wanted["die-at-once"] or 1)
+    if "die-saying" in wanted:
+        sys.stderr.write(Path(wanted["die-saying"]).read_text())
+        return 1
     if "ignore-signals" in wanted:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)

@@ -377,6 +377,27 @@ def test_the_rest_of_the_machine(world: World) -> None:
     assert (full.infiniband, full.has_collectives) == (True, True)
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("/elsewhere/libnccom.so.2.33.10", ""),
+        ("/etc/ld.so.cache", "glibc-ld.so.cache1.1\0\xfflibnccom.so.2\0/usr/local/lib/libnccom.so.2"),
+    ],
+)
+def test_collectives_may_lie_elsewhere(world: World, file: str, text: str) -> None:
+    here = world.set_variable("LD_LIBRARY_PATH", f":{world.path('/missing')}:{world.path('/elsewhere')}")
+    here.write("/etc/ld.so.cache", "glibc-ld.so.cache1.1\0libnrt.so.1")
+    assert detect_machine(here).has_collectives is False
+    here.write(file, text)
+    assert detect_machine(here).has_collectives is True
+
+
+def test_a_container_of_aws_is_known_by_its_entry_point(world: World) -> None:
+    assert detect_machine(world).in_aws_image is False
+    world.write("/usr/local/bin/vllm_entrypoint.py", "import sys\n")
+    assert detect_machine(world).in_aws_image is True
+
+
 def test_a_home_that_cannot_be_leaves_the_disk_unknown(world: World) -> None:
     assert detect_machine(world.set_variable("HOME", "relative")).disk_free_bytes is None
 

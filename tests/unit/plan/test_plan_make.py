@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from neuronctl.backends.cpu import serve_command
+from neuronctl.backends.command import serve_command
 from neuronctl.errors import Exit, StackUnfit
 from neuronctl.host import Host
 from neuronctl.plan.make import make_plan
@@ -160,12 +160,6 @@ BACKENDS = {
         sample_stack({"vllm": "0.16.0", "vllm-neuron": "0.5.1"}),
         "stack.other-generation",
         ["wants the cpu backend", "has vLLM for nxdi"],
-    ),
-    "not yet": (
-        "auto",
-        sample_stack({"vllm": "0.24.0", "vllm-neuron": "0.24.0.1.1.0"}),
-        "stack.backend-not-supported",
-        ["the native backend"],
     ),
 }
 

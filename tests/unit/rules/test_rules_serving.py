@@ -90,7 +90,7 @@ def test_a_key_that_is_set_or_not_wanted(tmp_path: Path) -> None:
 LONG = "engine:\n  max_model_len: 5000\n"
 
 
-def test_longer_than_the_model_s_context(tmp_path: Path) -> None:
+def test_model_context_exceeded(tmp_path: Path) -> None:
     finding = fired(tmp_path, "model.context-exceeded", LONG)
     assert finding.message == "max_model_len 5000 is beyond the 4096 positions that org/small was made for"
     assert finding.fix == "set engine.max_model_len to 4096 or less"

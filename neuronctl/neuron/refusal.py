@@ -1,0 +1,22 @@
+"""An error that stops a start, as it is foretold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Stage = Literal["create_engine_config", "worker", "load_model", "compile"]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One error that stops the start.
+
+    `error` is the exception's name, `message` the start of its text (empty where it has none or it is not
+    known), `issue` the id of the known issue.
+    """
+
+    stage: Stage
+    error: str
+    message: str
+    issue: str | None = None

@@ -1,0 +1,239 @@
+"""Will it fit? From what was decided to an Estimate, and the smallest tensor parallel size that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any, Literal
+
+from neuronctl.machine.catalog import instance_types
+from neuronctl.model.known import known_model
+from neuronctl.model.size import DTYPE_BYTES, count_parameters
+from neuronctl.neuron.estimate import (
+    Estimate,
+    Load,
+    Room,
+    estimate,
+    kv_heads_per_core,
+    smallest_that_fits,
+)
+from neuronctl.neuron.prediction import Prediction
+from neuronctl.plan.given import Given
+from neuronctl.plan.neuron import whole
+from neuronctl.plan.plan import Setting
+
+_BUCKETS_ASSUMED = 4
+_DTYPE = "bfloat16"
+
+
+def estimate_fit(
+    given: Given,
+    effective: Mapping[str, object],
+    lnc: int,
+    cores: int | None,
+    prediction: Prediction,
+) -> tuple[Estimate | None, tuple[str, ...]]:
+    """The estimate for what NxD Inference will build, and what would fit if it does not.
+
+    None where the model's size or the machine is not known.
+    """
+    config = prediction.neuron_config
+    load = _load(
+        given,
+        effective,
+        degree=whole(config.get("tp_degree")) or 1,
+        batch=whole(config.get("batch_size")) or 1,
+        length=whole(config.get("seq_len")) or 1,
+        context_length=whole(config.get("max_context_length")) or 1,
+        neuron=config,
+        buckets={name: len(sizes) for name, sizes in prediction.buckets.items()},
+    )
+    return _judge(given, load, lnc, cores)
+
+
+def estimate_native(
+    given: Given, effective: Mapping[str, object], degree: int, lnc: int, cores: int | None
+) -> tuple[Estimate | None, tuple[str, ...]]:
+    """The estimate for the native plugin, which sizes its KV cache by itself: one sequence must fit."""
+    length = whole(effective.get("max_model_len")) or 1
+    load = _load(
+        given,
+        effective,
+        degree=degree,
+        batch=1,
+        length=length,
+        context_length=min(length, whole(effective.get("max_num_batched_tokens")) or length),
+    )
+    return _judge(given, load, lnc, cores)
+
+
+def choose_tensor_parallel(given: Given, length: object, sequences: object, lnc: int) -> Setting:
+    """The smallest documented degree that divides the attention heads and whose cores hold the model.
+
+    Where the profile says one this is not asked. 1 where machine or model say too little.
+    """
+    engine, instance = given.profile.shape.engine, given.machine.instance
+    heads = given.model.facts.attention_heads
+    if engine.tensor_parallel_size is not None or instance is None or not heads:
+        return Setting(1, "neuronctl: vLLM's default")
+    values = {
+        "max_model_len": engine.max_model_len or length,
+        "max_num_seqs": engine.max_num_seqs or sequences,
+    }
+    room = _room(given, lnc, None)
+    degrees = instance.tp_degrees or tuple(2**power for power in range(room.cores.bit_length()))
+    fitting = [degree for degree in degrees if degree <= room.cores and heads % degree == 0]
+    for degree in fitting:
+        load = _load(
+            given,
+            {},
+            degree=degree,
+            batch=whole(values["max_num_seqs"]) or 1,
+            length=whole(values["max_model_len"]) or 1,
+            context_length=whole(values["max_model_len"]) or 1,
+        )
+        if load is not None and estimate(load, room).fits_core:
+            return Setting(degree, "neuronctl: the smallest degree whose cores hold the model")
+    return Setting(max(fitting, default=1), "neuronctl: the largest degree that divides the attention heads")
+
+
+def _judge(
+    given: Given, load: Load | None, lnc: int, cores: int | None
+) -> tuple[Estimate | None, tuple[str, ...]]:
+    if load is None or given.machine.instance is None:
+        return None, ()
+    room = _room(given, lnc, cores)
+    found = estimate(load, room)
+    if not found.refused and not found.doubtful:
+        return found, ()
+    # Space can be freed: another machine or another TP is no answer to a full disk.
+    elsewhere = replace(room, disk_free_bytes=None)
+    return found, smallest_that_fits(load, elsewhere, _others(given.stack.generation or "nxdi"))
+
+
+def _room(given: Given, lnc: int, cores: int | None) -> Room:
+    machine, instance = given.machine, given.machine.instance
+    logical = instance.logical_cores.get(lnc, 0) if instance else 0
+    return Room(
+        core_memory_bytes=instance.core_memory_bytes.get(lnc) if instance else None,
+        cores=logical if cores is None else cores,
+        host_memory_bytes=machine.memory_bytes,
+        disk_free_bytes=machine.disk_free_bytes,
+        tp_degrees=instance.tp_degrees if instance else None,
+    )
+
+
+@cache
+def _others(generation: str) -> tuple[tuple[str, Room], ...]:
+    """The other instance types that the plugin supports, in order of their devices' memory."""
+    column = "native_0.21_0.24" if generation == "native" else "nxdi_0.2_to_0.4"
+    single = [
+        one
+        for one in instance_types()
+        if not one.ultraserver and one.plugin_support.get(column) == "supported"
+    ]
+    return tuple(
+        (
+            one.name,
+            Room(
+                one.core_memory_bytes.get(one.lnc_default),
+                one.logical_cores[one.lnc_default],
+                one.host_memory_bytes,
+                None,
+                one.tp_degrees,
+            ),
+        )
+        for one in sorted(single, key=lambda one: (one.devices * one.device_memory_bytes, one.vcpus or 0))
+    )
+
+
+def _load(
+    given: Given,
+    effective: Mapping[str, object],
+    *,
+    degree: int,
+    batch: int,
+    length: int,
+    context_length: int,
+    neuron: Mapping[str, object] | None = None,
+    buckets: Mapping[str, int] | None = None,
+) -> Load | None:
+    """What is to be held; None where the model does not say how large it is."""
+    model, facts, neuron = given.model, given.model.facts, neuron or {}
+    sizes = (facts.layers, facts.kv_heads, facts.attention_heads, facts.head_dim, facts.hidden_size)
+    parameters = _parameters(model.config)
+    stored = DTYPE_BYTES.get(facts.dtype or _DTYPE, 2)
+    checkpoint = model.weights[0] if model.weights else (parameters or 0) * stored
+    if not checkpoint or facts.vocabulary is None or not all(sizes):
+        return None
+    layers, kv_heads, heads, head_dim, hidden = (int(size or 0) for size in sizes)
+    dtype = DTYPE_BYTES.get(str(effective.get("dtype", facts.dtype or _DTYPE)), 2)
+    counts = dict(buckets or {"context_encoding_model": _BUCKETS_ASSUMED, "decode": _BUCKETS_ASSUMED})
+    prefill = counts.pop("context_encoding_model", 0)
+    block_layout = bool(neuron.get("is_block_kv_layout"))
+    draft_parameters, draft_layers = _draft(effective, facts.vocabulary, hidden)
+    return Load(
+        parameters=parameters or checkpoint // stored,
+        weight_bytes=checkpoint,
+        layers=layers,
+        kv_heads=kv_heads,
+        attention_heads=heads,
+        head_dim=head_dim,
+        hidden_size=hidden,
+        vocabulary=facts.vocabulary,
+        tp_degree=degree,
+        kv_heads_per_core=kv_heads_per_core(kv_heads, heads, degree),
+        dtype_bytes=dtype,
+        quantized=_quantized(neuron),
+        kv_bytes_per_value=1 if neuron.get("kv_cache_quant") else dtype,
+        batch=batch,
+        length=length,
+        context_length=context_length,
+        kv_blocks=whole(neuron.get("pa_num_blocks")) if block_layout else None,
+        block_size=whole(neuron.get("pa_block_size")) if block_layout else None,
+        context_buckets=prefill,
+        decode_buckets=sum(counts.values()),
+        draft_parameters=draft_parameters,
+        draft_layers=draft_layers,
+        lora_bytes=_adapters_bytes(given, effective, dtype),
+        is_tied=bool(facts.is_tied),
+        is_moe=facts.experts is not None,
+        is_multimodal=facts.is_multimodal,
+        save_sharded=bool(neuron.get("save_sharded_checkpoint")),
+        is_downloaded=model.here,
+    )
+
+
+def _parameters(config: Mapping[str, Any]) -> int | None:
+    counted = count_parameters(config)
+    return counted.total if counted else None
+
+
+def _quantized(neuron: Mapping[str, object]) -> Literal["int8", "fp8"] | None:
+    if not neuron.get("quantized"):
+        return None
+    return "int8" if neuron.get("quantization_dtype") == "int8" else "fp8"
+
+
+def _draft(effective: Mapping[str, object], vocabulary: int, hidden: int) -> tuple[int, int]:
+    """Parameters and layers of a draft model that is known; NxD Inference wants the lm_head in it too."""
+    config = effective.get("speculative_config")
+    name = config.get("model") if isinstance(config, Mapping) else None
+    known = known_model(name, None) if isinstance(name, str) else None
+    if known is None or known.parameters is None:
+        return 0, 0
+    shape = known.config or known.assumed_config or {}
+    head = 0 if known.lm_head_stored else vocabulary * hidden
+    return known.parameters + head, whole(shape.get("num_hidden_layers")) or 0
+
+
+def _adapters_bytes(given: Given, effective: Mapping[str, object], dtype_bytes: int) -> int:
+    """Two matrices of the adapter's rank beside each projection of attention and MLP."""
+    facts, rank = given.model.facts, whole(effective.get("max_lora_rank")) or 16
+    count = whole(effective.get("max_loras")) if effective.get("enable_lora") else 0
+    hidden, wide = facts.hidden_size or 0, facts.intermediate_size or 0
+    queries = (facts.attention_heads or 0) * (facts.head_dim or 0)
+    keys = (facts.kv_heads or 0) * (facts.head_dim or 0)
+    ends = 2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + wide)
+    return (count or 0) * (facts.layers or 0) * rank * ends * dtype_bytes

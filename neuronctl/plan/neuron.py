@@ -1,0 +1,180 @@
+"""What the two backends for Neuron have in common: settings, cores, environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from neuronctl.errors import MachineUnfit
+from neuronctl.machine.cores import CoreSet, granted_cores, partition
+from neuronctl.model.resolve import Model
+from neuronctl.neuron.keys import KeyFault, check_additional_config
+from neuronctl.plan.given import Given
+from neuronctl.plan.plan import Setting
+
+LNC_VARIABLE = "NEURON_LOGICAL_NC_CONFIG"
+
+# Keys of a profile's `neuron` that stand beside the Neuron config, not in it (reference:
+# neuron_config_keys and vllm_defaults).
+BESIDE = {
+    "override_neuron_config": frozenset({"max_prompt_length"}),
+    "neuron_config": frozenset({"vision_neuron_config", "mm_language_model_only"}),
+}
+# For models that take images, the nxdi plugin allows nothing beside these two.
+TEXT, VISION = "text_neuron_config", "vision_neuron_config"
+
+# A length and a batch that fit most machines. vLLM's own defaults are the model's whole context, and 256
+# requests at once: the nxdi plugin compiles both as they are (reference: measured, "no --max-num-seqs").
+_LENGTH = 4096
+_SEQUENCES = 4
+
+_ENVIRONMENT: Mapping[str, Setting] = {
+    "VLLM_NO_USAGE_STATS": Setting("1", "neuronctl: a server tells nobody about itself unless asked to"),
+    "PYTHONSAFEPATH": Setting(
+        "1", "neuronctl: a folder called vllm or torch where you stand is not imported"
+    ),
+    "HF_HUB_OFFLINE": Setting("1", "neuronctl: the model is a local folder, nothing is looked up"),
+}
+
+
+def default_length(given: Given) -> Setting:
+    """`max_model_len` where nobody says one."""
+    context = given.model.facts.context_length
+    return Setting(
+        min(_LENGTH, context or _LENGTH), "neuronctl: vLLM's default, the whole context, would be compiled"
+    )
+
+
+def default_sequences() -> Setting:
+    """`max_num_seqs` where nobody says it."""
+    return Setting(_SEQUENCES, "neuronctl: vLLM's default of 256 would be compiled as the batch size")
+
+
+def stated_neuron(given: Given, section: str) -> dict[str, Setting]:
+    """The profile's `neuron` keys that go into the Neuron config."""
+    return {
+        key: Setting(value, str(given.profile.origin(f"neuron.{key}")))
+        for key, value in given.profile.shape.neuron.items()
+        if key not in BESIDE[section]
+    }
+
+
+def additional_config(
+    given: Given, engine: dict[str, Setting], section: str, settings: Mapping[str, Setting]
+) -> tuple[Mapping[str, Any], object]:
+    """Put the settings into vLLM's `--additional-config`, under `section`.
+
+    What the profile says under `engine.extra.additional_config` is laid over it; the same flag after `--`
+    takes the place of all of it (measured: "second --additional-config wins"). Gives the Neuron config in
+    force and the whole of what vLLM will get.
+    """
+    neuron = given.profile.shape.neuron
+    ours: dict[str, Any] = {section: _arranged(given, section, settings)}
+    ours |= {key: neuron[key] for key in sorted(BESIDE[section]) if key in neuron}
+    stated = engine.get("additional_config")
+    if stated is None:
+        engine["additional_config"] = Setting(ours, "neuronctl: see the Neuron config")
+    elif isinstance(stated.value, Mapping):
+        engine["additional_config"] = Setting(_laid_over(ours, stated.value), stated.origin)
+    config = given.effective(engine)["additional_config"]
+    if isinstance(config, str):
+        config = _read(config)
+    found = config.get(section) if isinstance(config, Mapping) else None
+    return (found if isinstance(found, Mapping) else {}), config
+
+
+def logical_cores_config(given: Given, settings: Mapping[str, Setting]) -> int:
+    """The LNC in force: a variable in the profile's `env`, else the setting, else the machine's."""
+    said = given.profile.shape.env.get(LNC_VARIABLE)
+    if said is None and (setting := settings.get("logical_nc_config")) is not None:
+        said = str(setting.value)
+    return int(said) if said in ("1", "2") else (given.machine.lnc or 1)
+
+
+def neuron_environment(given: Given, lnc: int) -> dict[str, Setting]:
+    """Variables for each Neuron engine. The LNC is said where there is a choice: a compile is for one."""
+    settings = dict(_ENVIRONMENT)
+    instance = given.machine.instance
+    if instance is not None and len(instance.lnc_supported) > 1:
+        settings[LNC_VARIABLE] = Setting(
+            str(lnc), "neuronctl: what is compiled for one LNC does not load with another"
+        )
+    return settings
+
+
+def assign_cores(given: Given, degree: int, lnc: int) -> tuple[CoreSet | None, CoreSet | None]:
+    """The logical cores that the environment grants, and the first run of `degree` of them.
+
+    None where no machine is known, or it has no such LNC, and where there is no such run. Raises UsageError
+    for a core set that cannot be read.
+    """
+    all_cores = replace(given.machine, lnc=lnc).core_ids
+    if not all_cores:
+        return None, None
+    granted = granted_cores({**given.environ, **given.profile.shape.env}, all_cores)
+    try:
+        return granted, partition(granted, degree, 1)[0]
+    except MachineUnfit:
+        return granted, None
+
+
+def find_key_faults(
+    given: Given, config: object, generation: Literal["nxdi", "native"]
+) -> tuple[KeyFault, ...]:
+    """What is wrong with the keys of `--additional-config`, for the versions of this stack."""
+    versions = given.stack.versions
+    plugin = versions.get("vllm-neuron")
+    version = plugin if generation == "native" else versions.get("neuronx-distributed-inference")
+    return check_additional_config(config, generation=generation, plugin=plugin, version=version)
+
+
+def model_identity(model: Model) -> dict[str, object]:
+    """What tells one model's weights from another's: a commit, else the folder."""
+    if model.commit is not None:
+        return {"id": model.id, "commit": model.commit, "config": model.config}
+    return {"path": str(model.path), "config": model.config}
+
+
+def whole(value: object) -> int | None:
+    """A whole number; None for anything else, truth values included."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _arranged(given: Given, section: str, settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """The settings as the section wants them; for a model that takes images in two, text and vision.
+
+    Flat keys that the profile itself says stay flat, so that the refusal they meet can be told.
+    """
+    values = {key: setting.value for key, setting in settings.items()}
+    if section != "override_neuron_config" or not given.model.facts.is_multimodal:
+        return values
+    stated = given.profile.shape.neuron
+    implied = {key: value for key, value in values.items() if key not in stated}
+    sharded = {key: implied[key] for key in ("save_sharded_checkpoint",) if key in implied}
+    flat = {key: value for key, value in values.items() if key in stated and key not in (TEXT, VISION)}
+    return {
+        TEXT: implied | _mapping(values.get(TEXT)),
+        VISION: sharded | _mapping(values.get(VISION)),
+        **flat,
+    }
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _laid_over(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**ours, **theirs}
+    for key in ours.keys() & theirs.keys():
+        if isinstance(ours[key], Mapping) and isinstance(theirs[key], Mapping):
+            merged[key] = {**ours[key], **theirs[key]}
+    return merged
+
+
+def _read(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,179 @@
+"""What the plugin or NxD Inference itself would refuse: found by id for other rules, and told by one rule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from neuronctl.neuron.prediction import Prediction, Refusal
+from neuronctl.rules.place import neuron_key
+from neuronctl.rules.rule import Remark, rule
+from neuronctl.rules.situation import Situation
+
+# Refusals that rules of their own tell, by the known issue or by `topic`.
+TOLD = frozenset(
+    {
+        "additional-config",
+        "bad-value",
+        "blocks-rounding",
+        "chunked-prefill",
+        "cte-block-kernel-flag",
+        "dtype",
+        "head-divisibility",
+        "lora-0.2.0",
+        "multimodal-flat-keys",
+        "num-gpu-blocks-override",
+        "on-device-sampling-env",
+        "pa-blocks-mismatch",
+        "pixtral-limits",
+        "prefix-buckets-none",
+        "prefix-caching-default",
+        "quantized-needs-path",
+        "swap-space",
+        "unsupported-arch",
+    }
+)
+# Refusals without a known issue are told apart by what they say.
+_TOPICS = (
+    ("Too large swap space", "swap-space"),
+    ("additional_config.dict[any,any]", "additional-config"),
+    ("Unsupported dtype", "bad-value"),
+    ("cast_type must be one of", "bad-value"),
+    ("is not a valid QuantizedDtype", "bad-value"),
+    ("Unsupported activation quantization type", "bad-value"),
+    ("override_neuron_config for ImageToText", "multimodal-flat-keys"),
+)
+# What mends those that no other rule is about: the beginning of the text, what to do, the profile's key.
+_MENDED: tuple[tuple[str, str, str | None], ...] = (
+    (
+        "max_context_length cannot be more than max_length",
+        "set engine.max_model_len, and neither seq_len nor max_length nor max_context_length",
+        None,
+    ),
+    (
+        "Context bucket",
+        "let no prefill bucket be longer than engine.max_model_len",
+        "features.buckets.prefill",
+    ),
+    (
+        "Token generation bucket",
+        "let no decode bucket be longer than engine.max_model_len",
+        "features.buckets.decode",
+    ),
+    ("Conflicting max_prompt_length", "remove neuron.max_context_length", "neuron.max_context_length"),
+    (
+        "Must pass speculative_config",
+        "set features.speculative, or remove neuron.enable_fused_speculation",
+        "features.speculative",
+    ),
+    (
+        "1 validation error for VllmConfig\n  Value error, invalid literal for int()",
+        'set env.DISABLE_NEURON_CUSTOM_SCHEDULER to "0" or "1"',
+        "env.DISABLE_NEURON_CUSTOM_SCHEDULER",
+    ),
+    (
+        "'NoneType' object has no attribute 'pop'",
+        "give --additional-config an override_neuron_config, which LoRA reads its settings from",
+        "features.lora",
+    ),
+)
+
+_CHUNKED_ATTENTION = re.compile(
+    r"The Neuron config (\w+): .* chunked attention\. Only config value of (\w+) is supported"
+)
+_OF_FEATURES = {
+    "is_prefix_caching": "features.prefix_caching",
+    "is_chunked_prefill": "features.chunked_prefill",
+}
+
+
+def topic(refusal: Refusal) -> str | None:
+    """What a refusal is about: the id of its known issue, else one of our own, None for the rest."""
+    if refusal.issue is not None:
+        return refusal.issue
+    if refusal.error == "KeyError":
+        return "dtype"
+    # The plugin takes keys out of an override_neuron_config that is no mapping.
+    if "pop" in refusal.message and "NoneType" not in refusal.message:
+        return "additional-config"
+    return next((name for words, name in _TOPICS if words in refusal.message), None)
+
+
+def find_prediction(situation: Situation) -> Prediction | None:
+    """What the plugin will make of the plan; None where nothing is predicted."""
+    return situation.outlook.prediction if situation.outlook else None
+
+
+def find_refusal(situation: Situation, wanted: str) -> Refusal | None:
+    """The first refusal about a topic."""
+    prediction = find_prediction(situation)
+    if prediction is None or not prediction.refusals:
+        return None
+    return next((one for one in prediction.refusals if topic(one) == wanted), None)
+
+
+def text_settings(situation: Situation) -> Mapping[str, Any]:
+    """The settings handed over for the language model: those of a multimodal model stand one level deeper."""
+    if situation.outlook is None:
+        return {}
+    settings = situation.outlook.settings
+    text = settings.get("text_neuron_config")
+    return {**settings, **text} if isinstance(text, Mapping) else settings
+
+
+def name_plugin(situation: Situation) -> str:
+    """The plugin with its version, as messages name it."""
+    return f"vllm-neuron {situation.stack.versions.get('vllm-neuron', 'of an unknown version')}"
+
+
+@rule(
+    "nxdi.plugin-refuses",
+    "error",
+    "plugin020:V/worker/neuronx_distributed_model_loader.py; nxdi:M/models/config.py; vLLM's own checks",
+    backends=("nxdi",),
+)
+def plugin_refuses(situation: Situation) -> Sequence[Remark] | None:
+    """vLLM, its plugin or NxD Inference checks something and stops, and no other rule is about it.
+
+    The message is theirs. They stop minutes after the start, once vLLM is imported and the model is found;
+    the same checks are made here, before anything starts.
+    """
+    prediction = find_prediction(situation)
+    if prediction is None or not prediction.refusals:
+        return None
+    return [
+        _remark(one, situation, prediction) for one in prediction.refusals if topic(one) not in TOLD
+    ] or None
+
+
+def _remark(refusal: Refusal, situation: Situation, prediction: Prediction) -> Remark:
+    settings = text_settings(situation)
+    if not refusal.message and prediction.engine.get("enable_prefix_caching"):
+        for name in ("is_prefix_caching", "is_block_kv_layout"):
+            if name in settings and not settings[name]:
+                return Remark(
+                    f"{name} is false while vLLM has prefix caching on: {name_plugin(situation)} stops with "
+                    f"{refusal.error} and no text",
+                    fix=f"remove {name}, or set features.prefix_caching: false",
+                    key=f"neuron.{name}",
+                )
+    said = refusal.message.replace("\n ", "") or "without a text"
+    fix, key = _mend(refusal.message, situation)
+    return Remark(f"{name_plugin(situation)} refuses this: {refusal.error}: {said}", fix=fix, key=key)
+
+
+def _mend(message: str, situation: Situation) -> tuple[str, str | None]:
+    """What to do about a refusal with this text, and the profile's key of it."""
+    if found := _CHUNKED_ATTENTION.match(message):
+        name, wanted = found.groups()
+        feature = _OF_FEATURES.get(name)
+        key = feature or neuron_key(situation, name) or neuron_key(situation, f"text_neuron_config.{name}")
+        return f"set {feature or name}: {wanted.lower()}", key
+    return next(
+        ((fix, key) for words, fix, key in _MENDED if message.startswith(words)),
+        ("change the setting that it names; neuronctl plan shows the whole predicted Neuron config", None),
+    )
+
+
+RULES = (plugin_refuses,)

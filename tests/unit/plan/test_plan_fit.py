@@ -1,0 +1,182 @@
+"""Estimates in plans: what the shipped profiles take, and what follows from a profile's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neuronctl.machine.detect import detect_machine
+from neuronctl.model.resolve import resolve_model
+from neuronctl.neuron.estimate import Estimate
+from neuronctl.plan.make import make_plan
+from neuronctl.plan.plan import Plan, Setting
+from neuronctl.profile.resolve import load_profile
+from neuronctl.stack.assume import assume_stack
+from tests.plan_sample import WIDTH, neuron_plan, sample_host, sample_model
+
+FOLDER = Path(__file__).parents[3] / "profiles"
+GIB = 2**30
+
+# Where each shipped profile is meant to run.
+INTENDED = {
+    "tinyllama-tp2": "inf2.xlarge",
+    "llama-3.1-8b": "inf2.48xlarge",
+    "llama-3.3-70b": "trn2.48xlarge",
+    "llama-4-scout": "trn2.48xlarge",
+    "pixtral-12b": "inf2.48xlarge",
+    "qwen2.5-7b": "inf2.48xlarge",
+    "qwen3-8b": "trn2.48xlarge",
+    "qwen3-30b-a3b": "trn2.48xlarge",
+    "llama-3.1-8b-eagle": "trn2.48xlarge",
+    "llama-3.1-8b-lora": "trn2.48xlarge",
+    "llama-3.1-8b-prefix-caching": "trn2.48xlarge",
+    "llama-3.1-8b-int8": "trn2.48xlarge",
+    "llama-3.1-8b-fp8": "trn2.48xlarge",
+    "llama-3.1-8b-chunked-prefill": "trn2.48xlarge",
+    "llama-3.1-8b-cpu-sampling": "trn1.32xlarge",
+    "llama-3.1-8b-tools": "trn1.32xlarge",
+}
+
+
+def shipped(
+    tmp_path: Path, name: str, target: str, stack: str = "sdk-2.28", sets: tuple[str, ...] = ()
+) -> Plan:
+    host = sample_host(tmp_path)
+    profile = load_profile(str(FOLDER / f"{name}.yaml"), host, sets=sets)
+    return make_plan(
+        profile,
+        resolve_model(profile.shape.model, host),
+        detect_machine(host, target),
+        assume_stack(stack),
+        host.environ,
+        home="/home/somebody/.cache/neuronctl",
+    )
+
+
+def estimated(plan: Plan) -> Estimate:
+    assert plan.outlook is not None
+    assert plan.outlook.estimate is not None
+    return plan.outlook.estimate
+
+
+def amounts(estimate: Estimate) -> dict[str, int]:
+    """The parts of what a core must hold."""
+    return {one.name: one.bytes for one in estimate.per_core}
+
+
+def small(tmp_path: Path, text: str = "", **options: Any) -> Estimate:
+    """The estimate for the sample's model, of which 8 heads share 2 KV heads."""
+    return estimated(neuron_plan(tmp_path, text, **options))
+
+
+def test_every_shipped_profile_has_an_instance_here() -> None:
+    assert set(INTENDED) == {path.stem for path in FOLDER.glob("*.yaml")} - {"smollm2-cpu"}
+
+
+@pytest.mark.parametrize("name", sorted(INTENDED))
+def test_a_shipped_profile_fits_where_it_is_meant_to_run(tmp_path: Path, name: str) -> None:
+    plan = shipped(tmp_path, name, INTENDED[name])
+    estimate = estimated(plan)
+    assert (estimate.refused, estimate.doubtful) == ((), ())
+    assert (estimate.fits_core, estimate.fits_host, estimate.fits_disk) == (True, True, None)
+    assert plan.outlook is not None
+    assert plan.outlook.fitting == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "kv_cache"),
+    [
+        # 1,100,048,384 parameters on 2 cores; 22 layers of 2 KV heads of 64 for each.
+        ("tinyllama-tp2", 1_100_048_384 * 2 / 2, 2 * 22 * 2 * 64 * 2),
+        # 8,030,261,248 on 8; 32 layers, one KV head of 128 for each.
+        ("llama-3.1-8b", 8_030_261_248 * 2 / 8, 2 * 32 * 1 * 128 * 2),
+        # 70,553,706,496 on 64, and each of 8 KV heads eight times: 56 more of 2 x 8192 x 128 in 80 layers.
+        ("llama-3.3-70b", (70_553_706_496 + 56 * 80 * 2 * 8192 * 128) * 2 / 64, 2 * 80 * 1 * 128 * 2),
+    ],
+)
+def test_weights_and_kv_cache_of_a_core(tmp_path: Path, name: str, weights: float, kv_cache: int) -> None:
+    plan = shipped(tmp_path, name, INTENDED[name])
+    tokens = 1
+    for setting in ("max_model_len", "max_num_seqs"):
+        value = plan.engine[setting].value
+        assert isinstance(value, int)
+        tokens *= value
+    found = amounts(estimated(plan))
+    assert (found["weights"], found["KV cache"]) == (weights, kv_cache * tokens)
+
+
+@pytest.mark.parametrize("weights", ["int8", "fp8"])
+def test_quantized_weights_take_less(tmp_path: Path, weights: str) -> None:
+    """One byte a value, but for the two embeddings of 128,256 x 4096, which keep two."""
+    found = amounts(estimated(shipped(tmp_path, f"llama-3.1-8b-{weights}", "trn2.48xlarge")))
+    embeddings = 2 * 128_256 * 4096
+    assert found["weights"] == (8_030_261_248 + embeddings) / 8
+
+
+def test_a_draft_model_is_counted_with_the_head_it_must_have(tmp_path: Path) -> None:
+    plan = shipped(tmp_path, "llama-3.1-8b-eagle", "trn2.48xlarge")
+    assert amounts(estimated(plan))["draft"] > 128_256 * 4096 * 2 / 8
+    assert "draft" not in amounts(estimated(shipped(tmp_path, "llama-3.1-8b", "trn2.48xlarge")))
+
+
+def test_adapters_are_counted(tmp_path: Path) -> None:
+    with_two = amounts(estimated(shipped(tmp_path, "llama-3.1-8b-lora", "trn2.48xlarge")))
+    more = ("features.lora.max_rank=32",)
+    with_rank = amounts(estimated(shipped(tmp_path, "llama-3.1-8b-lora", "trn2.48xlarge", sets=more)))
+    assert 0 < with_two["LoRA adapters"] < with_rank["LoRA adapters"]
+
+
+def test_the_block_layout_counts_blocks(tmp_path: Path) -> None:
+    """32 blocks of 32 tokens for each of 4 sequences, the plugin's null block, and one of NxD Inference."""
+    text = "engine: {tensor_parallel_size: 2, max_model_len: 1024, max_num_seqs: 4}\n"
+    prefix = small(tmp_path, text + "features: {prefix_caching: true}\n")
+    one_token = 2 * 3 * 1 * 8 * 2  # K and V, layers, KV heads, head size, bytes
+    assert amounts(prefix)["KV cache"] == (32 * 4 + 1 + 1) * 32 * one_token
+    assert amounts(small(tmp_path, text))["KV cache"] == 1024 * 4 * one_token
+
+
+def test_settings_that_win_over_vllm_s_arguments_are_what_is_estimated(tmp_path: Path) -> None:
+    text = "engine: {tensor_parallel_size: 2, max_model_len: 1024, max_num_seqs: 4}\n"
+    twice = small(tmp_path, text + "neuron: {batch_size: 8}\n")
+    assert amounts(twice)["KV cache"] == 2 * amounts(small(tmp_path, text))["KV cache"]
+
+
+def test_the_smallest_tensor_parallel_size_that_fits_is_chosen(tmp_path: Path) -> None:
+    def degree(target: str) -> Setting:
+        unsaid = ("engine.tensor_parallel_size=null", "engine.max_num_seqs=4")
+        return shipped(tmp_path, "llama-3.3-70b", target, sets=unsaid).engine["tensor_parallel_size"]
+
+    assert degree("trn2.48xlarge").value == 8
+    assert degree("trn1.32xlarge").value == 16
+    assert "the smallest degree" in degree("trn1.32xlarge").origin
+
+
+def test_nothing_is_estimated_where_machine_or_model_say_too_little(tmp_path: Path) -> None:
+    unknown = neuron_plan(tmp_path, machine={"instance": None})
+    assert unknown.outlook is not None
+    assert unknown.outlook.estimate is None
+    nameless = neuron_plan(tmp_path, model=sample_model(commit="c" * 40))
+    assert "intermediate_size" not in nameless.model.config
+    assert nameless.outlook is not None
+    assert nameless.outlook.estimate is None
+
+
+def test_a_checkpoint_that_was_measured_counts_for_more_than_the_configuration(tmp_path: Path) -> None:
+    model = sample_model(WIDTH, weights=(5 * GIB, "the files"), commit="c" * 40)
+    host = {one.name: one.bytes for one in small(tmp_path, model=model).host}
+    assert host["checkpoint"] == 5 * GIB
+
+
+def test_a_full_disk_does_not_call_for_another_machine(tmp_path: Path) -> None:
+    plan = neuron_plan(tmp_path, model=sample_model(WIDTH, here=False), machine={"disk_free_bytes": 1})
+    assert estimated(plan).refused == ("disk",)
+    assert plan.outlook is not None
+    assert plan.outlook.fitting == ()
+
+
+def test_the_native_plugin_is_given_room_for_one_sequence(tmp_path: Path) -> None:
+    text = "engine: {tensor_parallel_size: 2, max_model_len: 1024, max_num_seqs: 64}\n"
+    found = small(tmp_path, text, target="trn2.3xlarge", stack="sdk-2.32")
+    assert amounts(found)["KV cache"] == 1024 * 2 * 3 * 1 * 8 * 2

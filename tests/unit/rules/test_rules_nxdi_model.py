@@ -1,0 +1,247 @@
+"""Rules about what NxD Inference makes of a model, and what it refuses itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuronctl.neuron.keys import known_keys
+from neuronctl.result import Finding
+from neuronctl.rules.all import RULES
+from neuronctl.rules.nxdi_refusals import TOLD, topic
+from tests.plan_sample import found, neuron_plan
+
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 8192) | st.sampled_from(["", "f8e4m3", "bfloat16", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["dynamic", "a"]), inner, max_size=2)
+    ),
+    max_leaves=3,
+)
+KEYS = st.sampled_from(sorted(known_keys("nxdi", "override_neuron_config")))
+FEATURES = ("", "features: {prefix_caching: true}\n", "features: {chunked_prefill: true}\n")
+SMALL = {"num_attention_heads": 9, "num_key_value_heads": 3, "hidden_size": 576}
+LLAMA4 = {
+    "architectures": ["Llama4ForConditionalGeneration"],
+    "model_type": "llama4",
+    "vision_config": {},
+    "text_config": {"model_type": "llama4_text"},
+}
+
+
+def only(findings: list[Finding]) -> Finding:
+    """The one finding."""
+    assert len(findings) == 1, findings
+    return findings[0]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fix"),
+    [
+        ("GptOssForCausalLM", "use vllm-neuron 0.5.0 or later"),
+        ("GemmaForCausalLM", "choose another model: no plugin is known to have it"),
+    ],
+)
+def test_nxdi_unsupported_arch(tmp_path: Path, architecture: str, fix: str) -> None:
+    plan = neuron_plan(tmp_path, config={"architectures": [architecture]})
+    finding = only(found(plan, "nxdi.unsupported-arch"))
+    assert finding.severity == "error"
+    assert f"vllm-neuron 0.4.1 has no model for {architecture}" in finding.message
+    assert finding.fix == fix
+    assert str(finding.place) == "sample.yaml:1: model.id"
+    assert not found(plan, "nxdi.plugin-refuses")
+    assert not found(neuron_plan(tmp_path), "nxdi.unsupported-arch")
+
+
+def test_an_architecture_that_came_later_is_served_later(tmp_path: Path) -> None:
+    gpt = neuron_plan(tmp_path, config={"architectures": ["GptOssForCausalLM"]}, stack="sdk-2.29")
+    assert not found(gpt, "nxdi.unsupported-arch")
+
+
+def test_nxdi_head_divisibility(tmp_path: Path) -> None:
+    """Measured: 9 heads with 3 KV heads at TP 2 end with this text."""
+    plan = neuron_plan(tmp_path, "engine:\n  tensor_parallel_size: 2\n", config=SMALL)
+    finding = only(found(plan, "nxdi.head-divisibility"))
+    assert finding.severity == "error"
+    assert finding.message.startswith("9 heads (3 KV) at TP 2: TP neither divides the KV heads")
+    assert "expected shape torch.Size([320, 576])" in finding.message
+    assert finding.fix == "set engine.tensor_parallel_size to 1, 3 or 9"
+    assert str(finding.place) == "sample.yaml:3: engine.tensor_parallel_size"
+    good = neuron_plan(tmp_path, "engine: {tensor_parallel_size: 3}\n", config=SMALL)
+    assert not found(good, "nxdi.head-divisibility")
+    assert not found(good, "nxdi.heads-padded")
+
+
+def test_nxdi_heads_padded(tmp_path: Path) -> None:
+    config = {"num_attention_heads": 40, "num_key_value_heads": 8, "hidden_size": 640}
+    plan = neuron_plan(tmp_path, "engine:\n  tensor_parallel_size: 24\n", config=config)
+    finding = only(found(plan, "nxdi.heads-padded"))
+    assert finding.severity == "error"
+    assert (
+        "40 heads (8 KV) at TP 24 are padded to 48: 17% of the attention work is padding" in finding.message
+    )
+    assert finding.fix == "set engine.tensor_parallel_size to 1, 2, 4 or 8"
+    assert str(finding.place) == "sample.yaml:3: engine.tensor_parallel_size"
+    assert not found(plan, "nxdi.head-divisibility")
+    forced = neuron_plan(tmp_path, "engine: {tensor_parallel_size: 24}\n", config=config, force=True)
+    assert only(found(forced, "nxdi.heads-padded")).severity == "warning"
+    good = neuron_plan(tmp_path, "engine: {tensor_parallel_size: 8}\n", config=config)
+    assert not found(good, "nxdi.heads-padded")
+
+
+def test_nxdi_heads_padded_as_documented(tmp_path: Path) -> None:
+    config = {"num_attention_heads": 40, "num_key_value_heads": 8, "hidden_size": 640}
+    config |= {"architectures": ["Llama4ForConditionalGeneration"]}
+    plan = neuron_plan(tmp_path, "engine:\n  tensor_parallel_size: 24\n", config=config)
+    finding = only(found(plan, "nxdi.heads-padded-as-documented"))
+    assert finding.severity == "warning"
+    assert "17% of the attention work is padding" in finding.message
+    assert not found(plan, "nxdi.heads-padded")
+
+
+def test_nxdi_multimodal_flat_keys(tmp_path: Path) -> None:
+    text = "neuron: {fused_qkv: true}\n"
+    plan = neuron_plan(tmp_path, text, config=LLAMA4)
+    finding = only(found(plan, "nxdi.multimodal-flat-keys"))
+    assert finding.severity == "error"
+    assert finding.message.startswith("fused_qkv for Llama4ForConditionalGeneration: vllm-neuron 0.4.1 takes")
+    assert finding.fix == "put it under neuron.text_neuron_config: {fused_qkv: …}"
+    assert str(finding.place) == "sample.yaml:2: neuron.fused_qkv"
+    assert not found(plan, "nxdi.plugin-refuses")
+    nested = "neuron: {text_neuron_config: {fused_qkv: true}}\n"
+    assert not found(neuron_plan(tmp_path, nested, config=LLAMA4), "nxdi.multimodal-flat-keys")
+    assert not found(neuron_plan(tmp_path, text), "nxdi.multimodal-flat-keys")
+
+
+def test_nxdi_fused_qkv_lost(tmp_path: Path) -> None:
+    text = "neuron: {fused_qkv: true, activation_quantization_type: dynamic}\n"
+    finding = only(found(neuron_plan(tmp_path, text), "nxdi.fused-qkv-lost"))
+    assert finding.severity == "warning"
+    assert "by its code (0.9.0, not run) NxD Inference loses fused_qkv" in finding.message
+    assert finding.fix == "remove one of the two"
+    assert str(finding.place) == "sample.yaml:2: neuron.fused_qkv"
+    assert not found(neuron_plan(tmp_path, "neuron: {fused_qkv: true}\n"), "nxdi.fused-qkv-lost")
+
+
+def test_nxdi_cte_block_kernel_flag(tmp_path: Path) -> None:
+    plan = neuron_plan(tmp_path, "neuron: {attn_block_cte_nki_kernel_enabled: true}\n")
+    finding = only(found(plan, "nxdi.cte-block-kernel-flag"))
+    assert finding.severity == "error"
+    assert "Cannot set qkv_kernel_enabled=False" in finding.message
+    assert finding.fix is not None and finding.fix.startswith("remove it, and set qkv_kernel_enabled")
+    assert str(finding.place) == "sample.yaml:2: neuron.attn_block_cte_nki_kernel_enabled"
+    assert len(plan.findings) == 1, "that it is deprecated need not be told as well"
+    assert not found(neuron_plan(tmp_path), "nxdi.cte-block-kernel-flag")
+
+
+def test_nxdi_plugin_refuses(tmp_path: Path) -> None:
+    text = "engine: {max_model_len: 4096}\nfeatures:\n  buckets: {prefill: [512, 8192]}\n"
+    finding = only(found(neuron_plan(tmp_path, text), "nxdi.plugin-refuses"))
+    assert finding.severity == "error"
+    assert finding.message == (
+        "vllm-neuron 0.4.1 refuses this: AssertionError: Context bucket 8192 should be <= 4096"
+    )
+    assert finding.fix == "let no prefill bucket be longer than engine.max_model_len"
+    assert str(finding.place) == "sample.yaml:4: features.buckets.prefill"
+    assert not neuron_plan(tmp_path, text.replace("8192", "4096")).errors
+
+
+def test_a_layout_that_contradicts_prefix_caching_is_named(tmp_path: Path) -> None:
+    """The plugin's own assertion has no text."""
+    text = "features: {prefix_caching: true}\nneuron: {is_block_kv_layout: false}\n"
+    plan = neuron_plan(tmp_path, text)
+    finding = only(found(plan, "nxdi.plugin-refuses"))
+    assert "is_block_kv_layout is false while vLLM has prefix caching on" in finding.message
+    assert finding.fix == "remove is_block_kv_layout, or set features.prefix_caching: false"
+    assert str(finding.place) == "sample.yaml:3: neuron.is_block_kv_layout"
+    assert [one.id for one in plan.errors] == ["nxdi.plugin-refuses"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fix", "place"),
+    [
+        ("features: {prefix_caching: true}\n", "features.prefix_caching: false", "features.prefix_caching"),
+        (
+            "neuron: {text_neuron_config: {flash_decoding_enabled: true}}\n",
+            "flash_decoding_enabled: false",
+            "neuron.text_neuron_config.flash_decoding_enabled",
+        ),
+    ],
+)
+def test_what_chunked_attention_does_not_go_with(tmp_path: Path, text: str, fix: str, place: str) -> None:
+    """Llama 4 attends to chunks; a length within one chunk leaves all of it possible."""
+    config = {**LLAMA4, "text_config": {"model_type": "llama4_text", "attention_chunk_size": 128}}
+    finding = only(found(neuron_plan(tmp_path, text, config=config), "nxdi.plugin-refuses"))
+    assert "is not yet supported with chunked attention" in finding.message
+    assert finding.fix == f"set {fix}"
+    assert str(finding.place) == f"sample.yaml:2: {place}"
+    short = f"{text}engine: {{max_model_len: 128}}\n"
+    assert not found(neuron_plan(tmp_path, short, config=config), "nxdi.plugin-refuses")
+
+
+@pytest.mark.parametrize(
+    ("text", "config"),
+    [
+        ("neuron: {cast_type: none}\n", {}),
+        ("neuron: {quantized: true, quantized_checkpoints_path: ./q, quantization_dtype: int4}\n", {}),
+        ("neuron: {tp_degree: 3, cp_degree: 2}\n", {}),
+        ("neuron: {seq_len: 64, max_length: 32}\n", {}),
+        ("neuron: {enable_fused_speculation: true}\n", {}),
+        ("engine: {tensor_parallel_size: 2}\n", SMALL),
+        ("features: {quantization: {weights: fp8}, prefix_caching: true, buckets: {prefill: [128]}}\n", {}),
+        ("features: {chunked_prefill: true}\nneuron: {is_block_kv_layout: false}\n", {}),
+        ("features: {sampling: {on_device: false}}\nneuron: {tensor_capture_config: {a: 1}}\n", {}),
+        ("neuron: {fused_qkv: true}\n", LLAMA4),
+    ],
+)
+def test_what_is_refused_is_an_error_of_some_rule(
+    tmp_path: Path, text: str, config: dict[str, object]
+) -> None:
+    """Whatever the plugin is predicted to refuse stops the plan, once for each thing that it is about."""
+    plan = neuron_plan(tmp_path, text, config=config)
+    assert plan.outlook is not None and plan.outlook.prediction is not None
+    refusals = plan.outlook.prediction.refusals
+    assert refusals
+    about = {topic(refusal) for refusal in refusals}
+    untold = [refusal for refusal in refusals if topic(refusal) not in TOLD]
+    assert len(found(plan, "nxdi.plugin-refuses")) == len(untold)
+    errors = {one.id for one in plan.errors} - {"nxdi.plugin-refuses"}
+    assert len(errors) >= len(about & TOLD)
+    assert plan.errors
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    neuron=st.dictionaries(KEYS, VALUES, max_size=5),
+    text=st.sampled_from(FEATURES),
+    config=st.sampled_from(({}, SMALL, LLAMA4)),
+    stack=st.sampled_from(("sdk-2.26", "sdk-2.28", "sdk-2.31")),
+)
+def test_whatever_the_neuron_config_says_no_rule_fails_and_no_refusal_is_lost(
+    tmp_path_factory: pytest.TempPathFactory,
+    neuron: dict[str, Any],
+    text: str,
+    config: dict[str, Any],
+    stack: str,
+) -> None:
+    words = ("--additional-config", json.dumps({"override_neuron_config": neuron}))
+    folder = tmp_path_factory.getbasetemp()
+    plan = neuron_plan(folder, text, passthrough=words, config=config, stack=stack)
+    assert plan.outlook is not None and plan.outlook.prediction is not None
+    if plan.outlook.prediction.refusals or plan.outlook.key_faults:
+        assert [one for one in plan.findings if one.severity in ("error", "warning")]
+    if plan.outlook.prediction.refusals:
+        assert plan.errors
+
+
+def test_each_refusal_that_is_told_elsewhere_has_a_rule_there() -> None:
+    covered = {issue for one in RULES if "nxdi" in one.backends for issue in one.covers}
+    names = {one.id for one in RULES}
+    for told in sorted(TOLD - {"dtype"}):
+        assert told in covered or f"nxdi.{told}" in names, told
+    assert "vllm.flag-refused" in names, "vLLM's parser refuses a data type before the plugin does"
