@@ -47,10 +47,11 @@ def choose_backend(profile: Profile, stack: Stack) -> str:
             fix=f"{lack.fix}, or name an interpreter that has vLLM with --python" if lack else fix,
             code="stack.no-vllm",
         )
-    fix = f"name another interpreter with --python, or set backend: auto or backend: {has}"
+    where = "--stack" if stack.assumed else "--python"
+    fix = f"name another stack with {where}, or set backend: auto or backend: {has}"
     raise StackUnfit(
-        f"the profile wants the {wanted} backend, and the serving Python {stack.python} "
-        f"({stack.chosen_by}) has vLLM for {has}{because}",
+        f"stack.other-generation: the profile wants the {wanted} backend, and the serving Python "
+        f"{stack.python} ({stack.chosen_by}) has vLLM for {has}{because}",
         fix=f"{fix}; or {lack.fix}" if lack else fix,
         code="stack.other-generation",
     )

@@ -164,6 +164,8 @@ def too_many_cores(situation: Situation) -> Remark | None:
     )
     fix = f"set engine.tensor_parallel_size to {cores} or less"
     degrees = _documented(situation, cores) if outlook.generation == "nxdi" else ()
+    heads = situation.model.facts.attention_heads or 0
+    degrees = tuple(degree for degree in degrees if heads % degree == 0)
     if degrees and wanted == outlook.tensor_parallel_size:
         fix = f"set engine.tensor_parallel_size to one of the documented {', '.join(map(str, degrees))}"
     return Remark(message, fix=fix, key="engine.tensor_parallel_size")

@@ -134,7 +134,7 @@ def test_machine_too_many_cores(tmp_path: Path) -> None:
     assert finding.message == (
         "tensor parallel size 32 wants 32 logical cores, and inf2.48xlarge has 24 (12 devices, LNC 1)"
     )
-    assert finding.fix == "set engine.tensor_parallel_size to one of the documented 1, 2, 4, 8, 24"
+    assert finding.fix == "set engine.tensor_parallel_size to one of the documented 1, 2, 4, 8"
     assert str(finding.place) == "sample.yaml:2: engine.tensor_parallel_size"
     assert one(tmp_path, "machine.too-many-cores", degree(24)) is None
 
