@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from neuronctl.machine.detect import Machine
 from neuronctl.model.resolve import Model
-from neuronctl.neuron.outlook import Outlook
 from neuronctl.profile.resolve import Profile
 from neuronctl.result import Finding
 from neuronctl.stack.detect import Stack
+
+if TYPE_CHECKING:
+    from neuronctl.neuron.outlook import Outlook
 
 
 @dataclass(frozen=True)
