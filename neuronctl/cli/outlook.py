@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from neuronctl.cli.table import columns
+from neuronctl.neuron.keys import known_keys
+from neuronctl.neuron.outlook import flat_settings
 from neuronctl.secret import redact
 
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ def outlook_data(outlook: Outlook) -> dict[str, object]:
     data: dict[str, object] = {
         "generation": outlook.generation,
         "settings": {
-            key: {"value": redact((key,), value), "origin": outlook.origins.get(key, "neuronctl")}
-            for key, value in outlook.settings.items()
+            path: {"value": redact((path,), value), "origin": outlook.origins[path]}
+            for path, value in flat_settings(outlook.settings)
         },
         "additional_config": redact((), outlook.additional_config),
         "tensor_parallel_size": outlook.tensor_parallel_size,
@@ -100,10 +102,10 @@ def outlook_lines(outlook: Outlook) -> list[str]:
     """The Neuron part of a plan for a person: what is handed over, what becomes of it, whether it fits."""
     lines = ["", "Neuron config, handed over"]
     rows = [
-        [key, _plain(redact((key,), value)), outlook.origins.get(key, "neuronctl")]
-        for key, value in outlook.settings.items()
+        [path, _plain(redact((path,), value)), outlook.origins[path]]
+        for path, value in flat_settings(outlook.settings)
     ]
-    lines += _indented(columns(rows)) if rows else ["  nothing: the plugin's defaults"]
+    lines += _indented(columns(rows, widest=50)) if rows else ["  nothing: the plugin's defaults"]
     prediction = outlook.prediction
     if prediction is not None:
         lines += ["", "Neuron config, as the plugin will build it"]
@@ -154,7 +156,15 @@ _FIRST = (
 def _told(config: Mapping[str, object], settings: Mapping[str, object]) -> dict[str, object]:
     keys = [key for key in _FIRST if key in config]
     keys += [key for key in settings if key in config and key not in keys]
-    return {key: redact((key,), config[key]) for key in keys}
+    return {key: redact((key,), _short(key, config[key])) for key in keys}
+
+
+def _short(key: str, value: object) -> object:
+    """A part of the Neuron config without the entries that are its defaults."""
+    if not isinstance(value, Mapping):
+        return value
+    known = known_keys("nxdi", key) if key == "on_device_sampling_config" else {}
+    return {name: one for name, one in value.items() if name not in known or known[name].default != one}
 
 
 def _amounts_data(amounts: tuple[Amount, ...], room: int | None) -> dict[str, object]:

@@ -94,6 +94,9 @@ def plan_text(plan: Plan, compiled: bool) -> str:
     if plan.profile.shape.artifacts.policy == "never":
         state = "not used (policy never)"
     command, variables = _command(plan)
+    engine = dict(plan.engine)
+    if plan.outlook is not None:
+        engine.pop("additional_config", None)  # its content has a part of its own, and is in the command
     lines = [
         f"{plan.profile.name}: {plan.profile.shape.description or model}",
         "",
@@ -108,7 +111,7 @@ def plan_text(plan: Plan, compiled: bool) -> str:
         f"artifact  {plan.key}: {state}",
         "",
         "engine",
-        *_table(plan.engine),
+        *_table(engine),
         "",
         "environment",
         *_table(plan.environment),
@@ -150,12 +153,12 @@ def _settings(settings: Mapping[str, Setting]) -> dict[str, object]:
 
 
 def _table(settings: Mapping[str, Setting]) -> list[str]:
+    from neuronctl.cli.table import columns
+
     rows = [
         (name, _plain(redact((name,), setting.value)), setting.origin) for name, setting in settings.items()
     ]
-    wide = max((len(name) for name, _, _ in rows), default=0)
-    value_wide = min(32, max((len(value) for _, value, _ in rows), default=0))
-    return [f"  {name:{wide}}  {value:{value_wide}}  {origin}" for name, value, origin in rows]
+    return _indented(columns(rows, widest=40)) if rows else []
 
 
 def _indented(text: str) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """`rows` as text, each column as wide as its widest cell."""
+def columns(rows: Sequence[Sequence[str]], *, widest: int | None = None) -> str:
+    """`rows` as text, each column as wide as its widest cell, but not wider than `widest` for a long one."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths = [min(width, widest or width) for width in widths]
     lines = []
     for row in rows:
         cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from neuronctl.neuron.prediction import Prediction
 class Outlook:
     """What is handed to the plugin, and what comes of it.
 
-    `settings` are the Neuron settings handed over, `origins` who decided each; `additional_config` is all
+    `settings` are the Neuron settings handed over, `origins` who decided each by its path (flat_settings);
+    `additional_config` is all
     of what `--additional-config` will hold, given after `--` or not. `tensor_parallel_size` and `lnc` are
     those in force; `granted` the logical cores that the environment allows, `assigned` those this server
     gets, None where they do not suffice. `prediction` (nxdi) is the NeuronConfig that the plugin will
@@ -38,3 +39,12 @@ class Outlook:
     heads: HeadPlan | None = None
     estimate: Estimate | None = None
     fitting: tuple[str, ...] = ()
+
+
+def flat_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Settings by path; those of a mapping (`text_neuron_config`) each by its own, one level deep."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from ((f"{key}.{inner}", one) for inner, one in value.items())
+        else:
+            yield key, value

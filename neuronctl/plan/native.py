@@ -33,6 +33,7 @@ from neuronctl.plan.neuron import (
     logical_cores_config,
     model_identity,
     neuron_environment,
+    neuron_origins,
     stated_neuron,
     whole,
 )
@@ -88,7 +89,7 @@ def decide_native(given: Given) -> Decided:
     outlook = Outlook(
         generation="native",
         settings=over,
-        origins={name: one.origin for name, one in settings.items()},
+        origins=neuron_origins(given, engine, over, settings),
         additional_config=config,
         tensor_parallel_size=degree,
         lnc=lnc,

@@ -11,6 +11,7 @@ from neuronctl.errors import MachineUnfit
 from neuronctl.machine.cores import CoreSet, granted_cores, partition
 from neuronctl.model.resolve import Model
 from neuronctl.neuron.keys import KeyFault, check_additional_config
+from neuronctl.neuron.outlook import flat_settings
 from neuronctl.plan.given import Given
 from neuronctl.plan.plan import Setting
 
@@ -83,6 +84,23 @@ def additional_config(
         config = _read(config)
     found = config.get(section) if isinstance(config, Mapping) else None
     return (found if isinstance(found, Mapping) else {}), config
+
+
+def neuron_origins(
+    given: Given, engine: Mapping[str, Setting], over: Mapping[str, Any], settings: Mapping[str, Setting]
+) -> dict[str, str]:
+    """Who decided each of the Neuron settings in force, by its path."""
+    otherwise = engine["additional_config"].origin
+    found = {}
+    for path, _ in flat_settings(over):
+        outer, _, inner = path.partition(".")
+        setting = settings.get(inner) if outer in (TEXT, VISION) else settings.get(outer)
+        said = given.profile.origin(f"neuron.{path}")
+        if said.kind != "built-in":
+            found[path] = str(said)
+        else:
+            found[path] = setting.origin if setting is not None else otherwise
+    return found
 
 
 def logical_cores_config(given: Given, settings: Mapping[str, Setting]) -> int:
