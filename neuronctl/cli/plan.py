@@ -81,6 +81,7 @@ def plan_text(plan: Plan, compiled: bool) -> str:
     """The plan for a person."""
     from neuronctl.cli.outlook import machine_text, outlook_lines, stack_text
     from neuronctl.cli.render import finding_text
+    from neuronctl.cli.table import indented
 
     facts, machine, stack = plan.model.facts, plan.machine, plan.stack
     model = plan.model.id + (f" {plan.model.revision}" if plan.model.revision else "")
@@ -116,7 +117,7 @@ def plan_text(plan: Plan, compiled: bool) -> str:
         "environment",
         *_table(plan.environment),
         *(outlook_lines(plan.outlook) if plan.outlook else []),
-        *(line for path, text in plan.files.items() for line in ("", f"file {path}", *_indented(text))),
+        *(line for path, text in plan.files.items() for line in ("", f"file {path}", *indented(text))),
         "",
         "command",
         *(f"  {name}={_quoted(value)} \\" for name, value in variables.items()),
@@ -125,7 +126,7 @@ def plan_text(plan: Plan, compiled: bool) -> str:
     if plan.findings:
         lines += ["", "findings"]
         for finding in plan.findings:
-            lines += ["  " + line for line in finding_text(finding, sys.stdout).splitlines()]
+            lines += indented(finding_text(finding, sys.stdout))
     return "\n".join(lines)
 
 
@@ -153,22 +154,12 @@ def _settings(settings: Mapping[str, Setting]) -> dict[str, object]:
 
 
 def _table(settings: Mapping[str, Setting]) -> list[str]:
-    from neuronctl.cli.table import columns
+    from neuronctl.cli.table import cell, columns, indented
 
     rows = [
-        (name, _plain(redact((name,), setting.value)), setting.origin) for name, setting in settings.items()
+        (name, cell(redact((name,), setting.value)), setting.origin) for name, setting in settings.items()
     ]
-    return _indented(columns(rows, widest=40)) if rows else []
-
-
-def _indented(text: str) -> list[str]:
-    return ["  " + line for line in text.splitlines()]
-
-
-def _plain(value: object) -> str:
-    import json
-
-    return value if isinstance(value, str) else json.dumps(value)
+    return indented(columns(rows, widest=40)) if rows else []
 
 
 def _wrapped(command: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from neuronctl.errors import UsageError
 from neuronctl.profile.suggest import nearest_word
+from neuronctl.yaml_data import read_yaml
 
 _GIB = 2**30
 
@@ -19,14 +20,12 @@ class Chip:
     """One kind of Neuron device; `core_memory_bytes` as in InstanceType."""
 
     name: str
-    neuron_core_version: str
     physical_cores: int
     memory_bytes: int
     lnc_supported: tuple[int, ...]
     lnc_default: int
     core_memory_bytes: Mapping[int, int]
     device_name: str | None
-    derived: tuple[str, ...]
     notes: tuple[str, ...]
     sources: tuple[str, ...]
 
@@ -36,8 +35,8 @@ class InstanceType:
     """An instance type, or an UltraServer as a whole.
 
     LNC is how many physical cores make one logical core: `logical_cores` maps it to the logical cores of
-    the instance, `core_memory_bytes` to the device memory of one of them. `derived` names the facts that
-    no source states, as `core_memory_bytes[1]`. `tp_degrees` are the documented ones, None where no list
+    the instance, `core_memory_bytes` to the device memory of one of them, without an LNC of which no source
+    states it. `tp_degrees` are those that the documentation lists and the cores allow, None where no list
     exists. `plugin_support` maps a generation of the plugin to supported, disputed, unsupported, or a
     condition in words. `compiler_target` is neuronx-cc's `--target`, `hardware` NxD's class (TRN1 is also
     Inferentia2).
@@ -46,15 +45,12 @@ class InstanceType:
     name: str
     family: str
     chip: str
-    neuron_core_version: str
     devices: int
-    physical_cores_per_device: int
     lnc_supported: tuple[int, ...]
     lnc_default: int
     logical_cores: Mapping[int, int]
     device_memory_bytes: int
     core_memory_bytes: Mapping[int, int]
-    derived: tuple[str, ...]
     vcpus: int | None
     host_memory_bytes: int | None
     compiler_target: str
@@ -104,20 +100,16 @@ def known_instance(name: str) -> InstanceType | None:
 
 
 def _chip(name: str, facts: Mapping[str, Any]) -> Chip:
-    memory = facts["core_memory_gib"]
-    stated = {lnc: gib * _GIB for lnc, gib in memory.items() if gib is not None}
-    # Two logical cores of LNC 1 share the bank that is one core's with LNC 2: half of it each.
-    halves = {lnc: stated[2 * lnc] // 2 for lnc, gib in memory.items() if gib is None}
     return Chip(
         name=name,
-        neuron_core_version=facts["neuron_core_version"],
         physical_cores=facts["physical_cores"],
         memory_bytes=facts["memory_gib"] * _GIB,
         lnc_supported=tuple(facts["lnc_supported"]),
         lnc_default=facts["lnc_default"],
-        core_memory_bytes={lnc: (stated | halves)[lnc] for lnc in memory},
+        core_memory_bytes={
+            lnc: gib * _GIB for lnc, gib in facts["core_memory_gib"].items() if gib is not None
+        },
         device_name=facts["device_name"],
-        derived=tuple(f"core_memory_bytes[{lnc}]" for lnc in halves),
         notes=tuple(facts.get("notes", ())),
         sources=tuple(facts["sources"]),
     )
@@ -137,15 +129,12 @@ def _instance(facts: Mapping[str, Any], family: Mapping[str, Any], chip: Chip) -
         name=facts["name"],
         family=facts["family"],
         chip=chip.name,
-        neuron_core_version=chip.neuron_core_version,
         devices=facts["devices"],
-        physical_cores_per_device=chip.physical_cores,
         lnc_supported=chip.lnc_supported,
         lnc_default=chip.lnc_default,
         logical_cores=cores,
         device_memory_bytes=chip.memory_bytes,
         core_memory_bytes=chip.core_memory_bytes,
-        derived=chip.derived + (("tp_degrees",) if degrees is not None else ()),
         vcpus=facts["vcpus"],
         host_memory_bytes=None if host_memory_gib is None else host_memory_gib * _GIB,
         compiler_target=family["compiler_target"],
@@ -165,8 +154,5 @@ def _instance(facts: Mapping[str, Any], family: Mapping[str, Any], chip: Chip) -
 
 @cache
 def _facts() -> dict[str, Any]:
-    import yaml
-
-    text = Path(__file__).with_name("instances.yaml").read_text(encoding="utf-8")
-    facts: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    facts: dict[str, Any] = read_yaml(Path(__file__).with_name("instances.yaml"))
     return facts

@@ -53,14 +53,6 @@ class CoreSet:
         """Whether there is a core and no gap."""
         return bool(self.ids) and self.ids[-1] - self.ids[0] + 1 == len(self.ids)
 
-    @property
-    def documented(self) -> bool:
-        """Whether the runtime's guide knows this spelling: one core, or one range.
-
-        Lists with commas are not in it (aws-neuron-sdk, neuron-runtime/guides/configuration-guide.rst:27-32).
-        """
-        return self.is_contiguous
-
     def intersection(self, other: CoreSet) -> CoreSet:
         """The cores in both."""
         return CoreSet(tuple(set(self.ids) & set(other.ids)))

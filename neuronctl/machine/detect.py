@@ -79,23 +79,13 @@ class Machine:
             return CoreSet(tuple(range(self.instance.logical_cores.get(self.lnc or 0, 0))))
         return CoreSet()
 
-    @property
-    def core_memory_bytes(self) -> int | None:
-        """Device memory of one logical core at `lnc`, None where it is not known."""
-        if self.instance is not None and self.lnc is not None:
-            return self.instance.core_memory_bytes.get(self.lnc)
-        for device in self.devices:
-            cores = device.at_lnc(self.lnc).core_ids
-            if device.memory_bytes and cores:
-                return device.memory_bytes // len(cores)
-        return None
-
 
 def detect_machine(host: Host, target: str | None = None) -> Machine:
     """The facts of this machine, or of the instance type `target`; a fact that cannot be read is empty.
 
-    Where there is no `/dev/neuron*`, no process is run, and the network asked only on a machine of Amazon's
-    whose firmware does not name its type. UsageError where the catalog does not know `target`.
+    Where there is neither `/dev/neuron*` nor a loaded driver, no process is run. The network is asked only
+    where there are devices, or on a machine of Amazon's, and neither the firmware nor neuron-ls names the
+    type. UsageError where the catalog does not know `target`.
     """
     if target is not None:
         return _assume(find_instance(target))

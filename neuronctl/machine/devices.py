@@ -26,24 +26,20 @@ class NeuronProcess:
 
     pid: int
     command: str
-    runtime_version: str | None
 
 
 @dataclass(frozen=True)
 class NeuronDevice:
     """One chip. `core_ids` are logical cores, counted over the devices that are visible here.
 
-    `memory_bytes` is the chip's whole memory; `lnc` is None where the tool names none, as on trn1 and inf2.
-    neuron-ls tells which processes hold a device, not which of its cores. `connected_to` may name devices
-    that are not visible here.
+    `lnc` is None where the tool names none, as on trn1 and inf2. neuron-ls tells which processes hold a
+    device, not which of its cores.
     """
 
     index: int
     core_ids: tuple[int, ...]
-    memory_bytes: int | None
     lnc: int | None
     processes: tuple[NeuronProcess, ...]
-    connected_to: tuple[int, ...]
 
     def at_lnc(self, lnc: int | None) -> NeuronDevice:
         """The same device with its physical cores counted `lnc` to a logical core."""
@@ -142,7 +138,7 @@ def read_sysfs(
     host: Host, indexes: tuple[int, ...], *, chip: Chip | None, lnc: int
 ) -> tuple[NeuronDevice, ...]:
     """The devices without neuron-ls: what sysfs lets us read (before driver 2.28 only root may), else the
-    chip's facts. No node of it tells the memory's size or who holds a device."""
+    chip's facts. No node of it tells who holds a device."""
     devices: list[NeuronDevice] = []
     next_core = 0
     for index in indexes:
@@ -152,10 +148,8 @@ def read_sysfs(
             NeuronDevice(
                 index=index,
                 core_ids=tuple(range(next_core, next_core + logical)),
-                memory_bytes=chip.memory_bytes if chip else None,
                 lnc=lnc,
                 processes=(),
-                connected_to=_connected(host, index),
             )
         )
         next_core += logical
@@ -185,14 +179,6 @@ def _first(host: Host, index: int, path: str) -> int | None:
     return None
 
 
-def _connected(host: Host, index: int) -> tuple[int, ...]:
-    for base in _SYSFS:
-        if text := read_text(host, f"{base}/neuron{index}/connected_devices", 200):
-            words = (word.strip() for word in text.split(","))
-            return tuple(int(word) for word in words if re.fullmatch(r"[0-9]{1,4}", word, re.ASCII))
-    return ()
-
-
 def _device(element: Mapping[str, object], position: int, next_core: int) -> NeuronDevice:
     cores = _whole_numbers(element.get("neuroncore_ids"))
     if not cores:  # older tools name only how many there are
@@ -203,16 +189,12 @@ def _device(element: Mapping[str, object], position: int, next_core: int) -> Neu
     return NeuronDevice(
         index=position if index is None else index,
         core_ids=cores,
-        memory_bytes=_whole(element.get("memory_size")) or None,
         lnc=_whole(element.get("logical_neuroncore_config")) or None,
         processes=tuple(
-            NeuronProcess(
-                pid, _plain(each.get("command")), _plain(each.get("neuron_runtime_version")) or None
-            )
+            NeuronProcess(pid, _plain(each.get("command")))
             for each in (listed if isinstance(listed, list) else [])
             if isinstance(each, dict) and (pid := _whole(each.get("pid")))
         ),
-        connected_to=_whole_numbers(element.get("connected_to")),
     )
 
 

@@ -33,9 +33,7 @@ class ModelFacts:
     is not the same as false, because the default depends on the model type. That default is
     `tied_by_default`, None for a model type that we do not know; `is_tied` is the one or the other.
 
-    `experts` is how many a mixture has in one layer, of which a token uses `experts_per_token`, each
-    `moe_intermediate_size` wide. `attention_chunk` and `sliding_window` are in tokens, None where every
-    layer may look at all of them; some layers may do so where a number is given.
+    `experts` is how many a mixture has in one layer, each `moe_intermediate_size` wide.
     """
 
     architecture: str
@@ -52,11 +50,8 @@ class ModelFacts:
     tied_by_default: bool | None = None
     intermediate_size: int | None = None
     experts: int | None = None
-    experts_per_token: int | None = None
     moe_intermediate_size: int | None = None
     is_multimodal: bool = False
-    attention_chunk: int | None = None
-    sliding_window: int | None = None
 
     @property
     def is_tied(self) -> bool | None:
@@ -145,7 +140,6 @@ def model_facts(config: dict[str, Any], named: str) -> ModelFacts:
     # Mixtures name their experts in two ways; one that gives them no width of their own uses the common one.
     experts = number("num_local_experts", "num_experts")
     intermediate = number("intermediate_size")
-    windowed = text.get("use_sliding_window", config.get("use_sliding_window")) is not False
     return ModelFacts(
         architecture=architectures[0],
         model_type=model_type if isinstance(model_type, str) else None,
@@ -161,9 +155,6 @@ def model_facts(config: dict[str, Any], named: str) -> ModelFacts:
         tied_by_default=TIED_BY_DEFAULT.get(text_type),
         intermediate_size=intermediate,
         experts=experts,
-        experts_per_token=number("num_experts_per_tok") if experts else None,
         moe_intermediate_size=(number("moe_intermediate_size") or intermediate) if experts else None,
         is_multimodal=isinstance(config.get("vision_config"), dict),
-        attention_chunk=number("attention_chunk_size"),
-        sliding_window=number("sliding_window") if windowed else None,
     )

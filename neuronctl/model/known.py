@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from neuronctl.yaml_data import read_yaml
+
 FOLDER = Path(__file__).with_name("known")
 
 # The hub redirects an organisation that was renamed; the weights and commits are the same.
@@ -31,9 +33,8 @@ class KnownModel:
 
     `commit` and `config` (the content of `config.json`, without keys that it leaves out) are None where no
     source tells them; `assumed_config` is then a sibling's, unverified: good for the size of a draft, never
-    for a plan. `parameters` counts each tensor once, `active_parameters` those that one token uses in a
-    mixture of experts. `tensor_bytes` are the weights, `file_bytes` the files with their headers, and
-    `weights_basis` says how sure that is. `gated` is "manual" where the hub asks for approval, "conflict"
+    for a plan. `parameters` counts each tensor once. `tensor_bytes` are the weights, and `weights_basis`
+    says how sure that is. `gated` is "manual" where the hub asks for approval, "conflict"
     where sources differ, None where it is unknown. `notes` are contradictions that matter.
     """
 
@@ -43,13 +44,10 @@ class KnownModel:
     assumed_config: Mapping[str, Any] | None
     tied: bool | None
     parameters: int | None
-    active_parameters: int | None
     tensor_bytes: int | None
-    file_bytes: int | None
     weights_basis: str
     lm_head_stored: bool | None
     gated: bool | str | None
-    licence: str | None
     notes: tuple[str, ...]
 
 
@@ -75,13 +73,10 @@ def known_model(model_id: str, revision: str | None) -> KnownModel | None:
         assumed_config=record.get("assumed_config"),
         tied=record["tied"]["value"],
         parameters=parameters["total"],
-        active_parameters=parameters.get("active_per_token"),
         tensor_bytes=weights.get("tensor_bytes"),
-        file_bytes=weights.get("file_bytes"),
         weights_basis=weights["confidence"],
         lm_head_stored=weights.get("lm_head_stored"),
         gated=record["gated"]["value"],
-        licence=record["licence"]["value"],
         notes=tuple(record["notes"]),
     )
 
@@ -96,8 +91,5 @@ def _record(model_id: str) -> dict[str, Any] | None:
     # The id comes from a profile: only a name that the folder lists may become a path.
     if model_id not in known_ids():
         return None
-    import yaml
-
-    text = (FOLDER / f"{model_id.replace('/', '--')}.yaml").read_text(encoding="utf-8")
-    record: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    record: dict[str, Any] = read_yaml(FOLDER / f"{model_id.replace('/', '--')}.yaml")
     return record

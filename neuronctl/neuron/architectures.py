@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from neuronctl.stack.version import release
+from neuronctl.yaml_data import read_yaml
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,5 @@ def _native(architecture: str) -> Support:
 
 @cache
 def _data() -> dict[str, Any]:
-    import yaml
-
-    text = files("neuronctl.neuron").joinpath("architectures.yaml").read_text(encoding="utf-8")
-    data: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    data: dict[str, Any] = read_yaml(Path(__file__).with_name("architectures.yaml"))
     return data

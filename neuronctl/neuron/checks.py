@@ -26,6 +26,18 @@ _CHUNKED_ATTENTION = {
     "padding_side": "right",
     "attention_dp_degree": 1,
 }
+# What the models with a vision encoder refuse of the text model, in the order of their code, and the names
+# that they go by (nxdi:M/models/<model>/modeling_<model>.py). That of Qwen2-VL was not read.
+_NOT_WITH_IMAGES = (
+    ("is_block_kv_layout", "block_kv_layout"),
+    ("is_medusa", "medusa"),
+    ("enable_fused_speculation", "fused speculation"),
+)
+_NAMES_WITH_IMAGES = {
+    "Llama4ForConditionalGeneration": "Llama4",
+    _PIXTRAL: "Pixtral",
+    "Qwen3VLForConditionalGeneration": "Qwen3VL",
+}
 
 
 def early_refusals(
@@ -113,7 +125,10 @@ def config_refusals(
     nested = config.get("text_config")
     text_config = nested if has_vision and isinstance(nested, Mapping) else config
     chunk, window = text_config.get("attention_chunk_size"), text_config.get("sliding_window")
-    if isinstance(chunk, int) and not isinstance(chunk, bool) and chunk < neuron_config["seq_len"]:
+    is_chunked = (
+        isinstance(chunk, int) and not isinstance(chunk, bool) and 0 < chunk < neuron_config["seq_len"]
+    )
+    if is_chunked:
         for name, wanted in _CHUNKED_ATTENTION.items():
             found = neuron_config.get(name)
             if name == "is_chunked_prefill":
@@ -124,10 +139,60 @@ def config_refusals(
                     f"config value of {wanted} is supported"
                 )
                 yield Refusal("load_model", "ValueError", text)
+        cp = neuron_config["cp_degree"]
+        if chunk % cp:
+            text = f"attention_chunk_size: {chunk} must be divisible by cp_degree: {cp}"
+            yield Refusal("load_model", "AssertionError", text)
+        elif neuron_config["seq_len"] % chunk % cp:
+            text = f"The last chunk must be divisible by cp_degree: {cp}"
+            yield Refusal("load_model", "AssertionError", text)
     size = neuron_config["windowed_context_encoding_size"]
     if size is not None and window is not None and size != window:
         text = "Windowed context encoding size must equal sliding window size"
         yield Refusal("load_model", "AssertionError", text)
+    if has_vision:
+        yield from _image_refusals(neuron_config, architecture, is_told=is_chunked)
+
+
+def _image_refusals(
+    neuron_config: Mapping[str, Any], architecture: str, *, is_told: bool
+) -> Iterator[Refusal]:
+    """What a model with a vision encoder refuses of the NeuronConfig of its text model.
+
+    `is_told`: chunked attention has refused prefix caching and chunked prefill, which want the block layout.
+    """
+    name = _NAMES_WITH_IMAGES.get(architecture)
+    if name is None:
+        return
+    for key, feature in _NOT_WITH_IMAGES:
+        if neuron_config[key] and not (is_told and key == "is_block_kv_layout"):
+            yield Refusal("load_model", "ValueError", f"{name} does not yet support {feature}.")
+    if name == "Qwen3VL" and neuron_config["attention_dp_degree"] > 1:
+        yield Refusal("load_model", "ValueError", f"{name} does not yet support attention data parallel")
+    if name == "Qwen3VL" and neuron_config["cp_degree"] > 1:
+        yield Refusal("load_model", "ValueError", f"{name} does not yet support context parallel")
+
+
+def sequence_refusals(
+    neuron_config: Mapping[str, Any], buckets: Mapping[str, tuple[object, ...]]
+) -> Iterator[Refusal]:
+    """Sequence parallelism shares each prefill bucket evenly (nxdi:M/models/model_base.py).
+
+    The plugin's own test has this refused (plugin020:test/tiny/test_sequence_parallel.py). With prefix
+    caching or chunked prefill a bucket is a pair, whose first number counts. Windows were not looked at.
+    """
+    tp = neuron_config["tp_degree"]
+    if not neuron_config["sequence_parallel_enabled"] or neuron_config["windowed_context_encoding_size"]:
+        return
+    for bucket in buckets.get("context_encoding_model", ()):
+        length = bucket[0] if isinstance(bucket, tuple) else bucket
+        if isinstance(length, int) and length % tp:
+            text = (
+                f"When sequence parallel is enabled, context length ({length}) must be divisible by TP group "
+                f"size ({tp})"
+            )
+            yield Refusal("compile", "AssertionError", text)
+            return
 
 
 def head_refusals(neuron_config: Mapping[str, Any], facts: ModelFacts) -> Iterator[Refusal]:

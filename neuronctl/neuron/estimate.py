@@ -35,7 +35,6 @@ _HEADS = "nxdi:src/neuronx_distributed_inference/modules/attention/gqa.py"
 _CACHE = "nxdi:src/neuronx_distributed_inference/modules/kvcache"
 _APPLICATION = "nxdi:src/neuronx_distributed_inference/models/application_base.py"
 _SHARDING = "nxd:src/neuronx_distributed/trace/model_builder.py:827-858"
-_HUB = "plugin020:V/worker/neuronx_distributed_model_loader.py:228-232"
 _KILLED = "gh:aws-neuron/neuronx-distributed#53, gh:aws-neuron/neuronx-distributed-inference#26"
 _OURS = "neuronctl"
 
@@ -50,8 +49,8 @@ class Load:
     `kv_bytes_per_value` that of a value in the KV cache. `length` and `context_length` are the longest
     sequence and the longest prefill in tokens. `kv_blocks` is `pa_num_blocks` with the block KV layout,
     None with the contiguous one. `draft_parameters` counts the `lm_head` that NxD Inference wants in an
-    EAGLE head; `lora_bytes` is all adapters together. `from_hub_float32` says that the plugin gets a hub
-    id, and `is_downloaded` that the checkpoint is on the disk already.
+    EAGLE head; `lora_bytes` is all adapters together. `is_downloaded` says that the checkpoint is on the
+    disk already.
     """
 
     parameters: int
@@ -81,7 +80,6 @@ class Load:
     is_moe: bool = False
     is_multimodal: bool = False
     save_sharded: bool = False
-    from_hub_float32: bool = False
     is_downloaded: bool = False
 
 
@@ -273,14 +271,10 @@ def _per_core(load: Load, weights: int, draft_weights: int) -> tuple[Amount, ...
 
 
 def _host(load: Load, shards_bytes: int) -> tuple[Amount, ...]:
-    if load.from_hub_float32:
-        checkpoint = Amount("checkpoint", 4 * load.parameters, "4 x parameters (float32)", "derived", _HUB)
-    else:
-        checkpoint = Amount(
-            "checkpoint", load.weight_bytes, "bytes of the checkpoint", "derived", f"{_SHARDING}; {_KILLED}"
-        )
     return (
-        checkpoint,
+        Amount(
+            "checkpoint", load.weight_bytes, "bytes of the checkpoint", "derived", f"{_SHARDING}; {_KILLED}"
+        ),
         Amount("shards", shards_bytes, "weights per core x TP, all held at once", "derived", _SHARDING),
         Amount("compiler", COMPILER_BYTES, "4 GiB", "assumed", _OURS),
         Amount("processes", PROCESS_BYTES, "2 GiB for vLLM, torch and the system", "assumed", _OURS),
@@ -293,10 +287,6 @@ def _disk(load: Load, shards_bytes: int) -> tuple[Amount, ...]:
         draft_bytes = load.draft_parameters * load.dtype_bytes
         amounts.append(
             Amount("download", load.weight_bytes + draft_bytes, "bytes of the checkpoints", "derived", _OURS)
-        )
-    if load.from_hub_float32:
-        amounts.append(
-            Amount("float32 copy", 4 * load.parameters, "4 x parameters, in ./local-models", "derived", _HUB)
         )
     if load.save_sharded:
         amounts.append(

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
 
 from neuronctl.profile.suggest import nearest_word
 from neuronctl.stack.version import release
+from neuronctl.yaml_data import read_yaml
 
 Generation = Literal["nxdi", "native"]
 FaultKind = Literal["unknown", "too-new", "removed", "bad-value", "deprecated", "ignored"]
@@ -265,8 +266,5 @@ def is_before(version: str, since: str) -> bool:
 
 @cache
 def _data() -> dict[str, Any]:
-    import yaml
-
-    text = files("neuronctl.neuron").joinpath("keys.yaml").read_text(encoding="utf-8")
-    data: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    data: dict[str, Any] = read_yaml(Path(__file__).with_name("keys.yaml"))
     return data

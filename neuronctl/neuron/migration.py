@@ -6,9 +6,10 @@ Both generations drop what they do not know, with one warning or with none. The 
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from neuronctl.neuron.keys import Generation, KeyFault, known_keys
+from neuronctl.yaml_data import read_yaml
 
 _SAMPLING = "on_device_sampling_config"
 # Both generations have it: nxdi in its section, with keys of NeuronConfig; native beside it, with its own.
@@ -52,10 +53,7 @@ def translate(word: str, generation: Generation) -> str | None:
 
 @cache
 def _table() -> dict[Generation, dict[str, str]]:
-    import yaml
-
-    text = files("neuronctl.neuron").joinpath("migration.yaml").read_text(encoding="utf-8")
-    rows = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["rows"]
+    rows = read_yaml(Path(__file__).with_name("migration.yaml"))["rows"]
     return {
         generation: {
             word: row[f"to_{generation}"]

@@ -41,8 +41,9 @@ def complete(
     known = class_keys(has_experts)
     config: dict[str, Any] = {name: key.default for name, key in known.items()}
     config.update({name: value for name, value in arguments.items() if name in known})
-    if "skip_vision" in arguments:
-        config["skip_vision"] = arguments["skip_vision"]  # of MultimodalVisionNeuronConfig
+    for name in known_keys("nxdi", "multimodal_vision_neuron_config"):
+        if name in arguments:
+            config[name] = arguments[name]
     for name in _ROUTER_ARGUMENTS:
         config.pop(name, None)
 
@@ -73,7 +74,7 @@ def complete(
     config["token_generation_batches"] = batches if _is_size(batches) else _sizes(batches)
     _derive_types(config, arguments)
     _derive_sub_configs(config, hardware)
-    _derive_features(config)
+    _derive_features(config, hardware)
     config["logical_nc_config"] = _lnc(arguments, hardware, lnc)
     if "lm_head_pad" not in arguments:
         config["lm_head_pad"] = config["logical_nc_config"] > 1
@@ -108,7 +109,7 @@ def _derive_sub_configs(config: dict[str, Any], hardware: str) -> None:
                 config["chunked_prefill_config"][each] = 128 if each == "kernel_q_tile_size" else 1024
 
 
-def _derive_features(config: dict[str, Any]) -> None:
+def _derive_features(config: dict[str, Any], hardware: str) -> None:
     """What one setting does to another (152, 255-256, 430-467, 492-521, 576-578, 596-619)."""
     if config["enable_eagle_speculation"]:
         config["enable_fused_speculation"] = True
@@ -124,6 +125,9 @@ def _derive_features(config: dict[str, Any]) -> None:
         config.update(quantization_type="per_channel_symmetric", quantization_dtype="f8e4m3")
     if config["attention_dp_degree"] > 1:
         config["kv_cache_batch_size"] = config["tkg_batch_size"] // config["attention_dp_degree"]
+        # The kernel that updates the cache needs no line of its own for what is written for nobody.
+        by_kernel = config["attn_block_tkg_nki_kernel_cascaded_attention"] and hardware != "TRN1"
+        config["kv_cache_padding_size"] = 0 if by_kernel else 1
     skipped = config["weights_to_skip_layout_optimization"]
     lora = config["lora_config"]
     if isinstance(lora, Mapping) and lora.get("dynamic_multi_lora") and isinstance(skipped, list):
@@ -187,13 +191,16 @@ def _lengths(config: Mapping[str, Any]) -> Iterator[Objection]:
 
 
 def _quantization(config: Mapping[str, Any]) -> Iterator[Objection]:
-    if not config["quantized"]:
-        return
-    if config["quantized_checkpoints_path"] is None:
+    if config["is_full_model_shuffled"] and not (config["is_mxfp4_compute"] or config["is_eagle_draft"]):
+        text = "is_full_model_shuffled is enabled, but is_mxfp4_compute is not enabled."
+        yield Objection("AssertionError", text)
+    dtype, is_quantized = config["quantization_dtype"], config["quantized"]
+    if is_quantized and config["quantized_checkpoints_path"] is None:
         yield Objection("AssertionError", "quantized_checkpoints_path is required", "quantized-needs-path")
-    dtype = config["quantization_dtype"]
-    if str(dtype).lower() not in known_keys("nxdi", "neuron_config")["quantization_dtype"].allowed:
+    if is_quantized and str(dtype).lower() not in known_keys("nxdi")["quantization_dtype"].allowed:
         yield Objection("AssertionError", f"{dtype} is not a valid QuantizedDtype.")
+    if not (is_quantized or config["quantized_mlp_kernel_enabled"] or config["activation_quantization_type"]):
+        return
     if (config["qkv_kernel_enabled"] or config["qkv_nki_kernel_enabled"]) and not config[
         "modules_to_not_convert"
     ]:
@@ -240,6 +247,9 @@ def _degrees(config: Mapping[str, Any]) -> Iterator[Objection]:
         yield Objection("ValueError", "CP Degree % DP Degree should be 0 when CP and DP is enabled")
     if not config["is_continuous_batching"]:
         yield Objection("ValueError", "--is-continuous-batching must be enabled when running DP")
+    if config["attn_block_tkg_nki_kernel_cache_update"] and config["kv_cache_padding_size"]:
+        text = "kv_cache_update_with_kernel must be set to enable attn_block_tkg_nki_kernel_cache_update"
+        yield Objection("ValueError", text)
 
 
 def _kernels(config: Mapping[str, Any]) -> Iterator[Objection]:
@@ -255,12 +265,11 @@ def _kernels(config: Mapping[str, Any]) -> Iterator[Objection]:
         yield Objection("ValueError", text)
     if block_tkg and not (qkv or qkv_nki):
         yield Objection("AssertionError", "When attn-block-tkg-nki-kernel-enabled")
-    for name in (
-        "attn_block_tkg_nki_kernel_cache_update",
-        "attn_block_tkg_nki_kernel_cascaded_attention",
-    ):
-        if config[name] and not block_tkg:
-            yield Objection("AssertionError", "")
+    wanted = "can only be enabled with attn-block-tkg-nki-kernel-enabled"
+    if config["attn_block_tkg_nki_kernel_cache_update"] and not block_tkg:
+        yield Objection("AssertionError", f"attn-block-tkg-nki-kernel-cache-update {wanted}")
+    if config["attn_block_tkg_nki_kernel_cascaded_attention"] and not block_tkg:
+        yield Objection("AssertionError", f"attn_block_tkg_nki_kernel_cascaded_attention {wanted}")
     if config["attn_block_cte_nki_kernel_enabled"]:
         for name in ("qkv_kernel_enabled", "qkv_nki_kernel_enabled", "out_proj_kernel_enabled"):
             if not config[name]:

@@ -21,6 +21,7 @@ from neuronctl.neuron.checks import (
     early_refusals,
     head_refusals,
     plugin_refusals,
+    sequence_refusals,
     unmapped_refusals,
     vision_refusals,
 )
@@ -142,6 +143,7 @@ def predict(
         buckets = graph_buckets(text)
     except TypeError as error:
         refusals.append(Refusal("load_model", "TypeError", str(error), "prefix-buckets-none"))
+    refusals += sequence_refusals(text, buckets)
     refusals += head_refusals(text, model_facts)
     return Prediction(
         engine=values,

@@ -27,11 +27,6 @@ ENVIRONMENT_DEFAULTS: Mapping[str, Setting] = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": Setting(
         "0", "neuronctl: the engine need not import vLLM again, which saves about 9 s"
     ),
-    "VLLM_NO_USAGE_STATS": Setting("1", "neuronctl: a server tells nobody about itself unless asked to"),
-    "PYTHONSAFEPATH": Setting(
-        "1", "neuronctl: a folder called vllm or torch where you stand is not imported"
-    ),
-    "HF_HUB_OFFLINE": Setting("1", "neuronctl: the model is a local folder, nothing is looked up"),
 }
 
 

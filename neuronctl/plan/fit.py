@@ -68,30 +68,28 @@ def estimate_native(
     return _judge(given, load, lnc, cores)
 
 
-def choose_tensor_parallel(given: Given, length: object, sequences: object, lnc: int) -> Setting:
+def choose_tensor_parallel(given: Given, defaults: Mapping[str, Setting], lnc: int) -> Setting:
     """The smallest documented degree that divides the attention heads and whose cores hold the model.
 
-    Where the profile says one this is not asked. 1 where machine or model say too little.
+    `defaults` are the other arguments where nobody says them. 1 where machine or model say too little, and
+    where somebody says a degree, which then wins.
     """
-    engine, instance = given.profile.shape.engine, given.machine.instance
-    heads = given.model.facts.attention_heads
-    if engine.tensor_parallel_size is not None or instance is None or not heads:
+    effective = given.effective(given.engine(defaults))
+    instance, heads = given.machine.instance, given.model.facts.attention_heads
+    if "tensor_parallel_size" in effective or instance is None or not heads:
         return Setting(1, "neuronctl: vLLM's default")
-    values = {
-        "max_model_len": engine.max_model_len or length,
-        "max_num_seqs": engine.max_num_seqs or sequences,
-    }
+    length = whole(effective.get("max_model_len")) or 1
     room = _room(given, lnc, None)
     degrees = instance.tp_degrees or tuple(2**power for power in range(room.cores.bit_length()))
     fitting = [degree for degree in degrees if degree <= room.cores and heads % degree == 0]
     for degree in fitting:
         load = _load(
             given,
-            {},
+            effective,
             degree=degree,
-            batch=whole(values["max_num_seqs"]) or 1,
-            length=whole(values["max_model_len"]) or 1,
-            context_length=whole(values["max_model_len"]) or 1,
+            batch=whole(effective.get("max_num_seqs")) or 1,
+            length=length,
+            context_length=length,
         )
         if load is not None and estimate(load, room).fits_core:
             return Setting(degree, "neuronctl: the smallest degree whose cores hold the model")

@@ -16,6 +16,15 @@ from neuronctl.stack.detect import Stack
 if TYPE_CHECKING:
     from neuronctl.neuron.outlook import Outlook
 
+# Variables for every engine.
+_ENVIRONMENT: Mapping[str, Setting] = {
+    "VLLM_NO_USAGE_STATS": Setting("1", "neuronctl: a server tells nobody about itself unless asked to"),
+    "PYTHONSAFEPATH": Setting(
+        "1", "neuronctl: a folder called vllm or torch where you stand is not imported"
+    ),
+    "HF_HUB_OFFLINE": Setting("1", "neuronctl: the model is a local folder, nothing is looked up"),
+}
+
 
 @dataclass(frozen=True)
 class Given:
@@ -41,8 +50,12 @@ class Given:
         return settings | feature_arguments(self.profile) | stated_engine(self.profile)
 
     def environment(self, defaults: Mapping[str, Setting]) -> dict[str, Setting]:
-        """Defaults unless the user's own environment says otherwise, then the profile's `env`."""
-        settings = {name: value for name, value in defaults.items() if name not in self.environ}
+        """Defaults unless the user's own environment says otherwise, then the profile's `env`.
+
+        `defaults` are the backend's own, beside those of every engine.
+        """
+        ours = {**_ENVIRONMENT, **defaults}
+        settings = {name: value for name, value in ours.items() if name not in self.environ}
         for name, value in self.profile.shape.env.items():
             settings[name] = Setting(value, str(self.profile.origin(f"env.{name}")))
         return settings

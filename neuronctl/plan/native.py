@@ -23,7 +23,6 @@ from neuronctl.neuron.native import (
 from neuronctl.neuron.outlook import Outlook
 from neuronctl.plan.fit import choose_tensor_parallel, estimate_native
 from neuronctl.plan.given import Decided, Given
-from neuronctl.plan.key import KEY_FORMAT, compiling_arguments, compiling_passthrough, compiling_variables
 from neuronctl.plan.neuron import (
     additional_config,
     assign_cores,
@@ -31,8 +30,8 @@ from neuronctl.plan.neuron import (
     default_sequences,
     find_key_faults,
     logical_cores_config,
-    model_identity,
     neuron_environment,
+    neuron_key_inputs,
     neuron_origins,
     stated_neuron,
     whole,
@@ -68,12 +67,12 @@ _COMPILING_VERSIONS = (
 
 def decide_native(given: Given) -> Decided:
     """The native backend's part of the plan. Raises UsageError for cores that cannot be read."""
-    defaults = _defaults(given)
+    lnc = logical_cores_config(given, {})
+    defaults = _defaults(given, lnc)
     settings = _neuron_settings(given, defaults)
     defaults |= _scheduling(given, settings)
     engine = given.engine(defaults)
     over, config = additional_config(given, engine, SECTION, settings)
-    lnc = logical_cores_config(given, {})
     effective = given.effective(engine)
     degree = whole(effective.get("tensor_parallel_size")) or 1
     granted, assigned = assign_cores(given, local_ranks(effective), lnc)
@@ -99,14 +98,21 @@ def decide_native(given: Given) -> Decided:
         estimate=estimate,
         fitting=fitting,
     )
-    return Decided(engine, environment, _key_inputs(given, engine, environment, outlook), outlook=outlook)
+    key_inputs = neuron_key_inputs(
+        given,
+        outlook,
+        engine,
+        environment,
+        versions=_COMPILING_VERSIONS,
+        variables=_COMPILING_VARIABLES,
+    )
+    return Decided(engine, environment, key_inputs, outlook=outlook)
 
 
-def _defaults(given: Given) -> dict[str, Setting]:
+def _defaults(given: Given, lnc: int) -> dict[str, Setting]:
     """vLLM's arguments where nobody says them."""
-    length, sequences = default_length(given), default_sequences()
-    degree = choose_tensor_parallel(given, length.value, sequences.value, given.machine.lnc or 1)
-    defaults = {"max_model_len": length, "max_num_seqs": sequences, "tensor_parallel_size": degree}
+    defaults = {"max_model_len": default_length(given), "max_num_seqs": default_sequences()}
+    defaults["tensor_parallel_size"] = choose_tensor_parallel(given, defaults, lnc)
     defaults |= _prefill(given, defaults)
     if (speculative := _speculative(given)) is not None:
         defaults["speculative_config"] = speculative
@@ -236,26 +242,3 @@ def _named_cores(given: Given) -> CoreSet | None:
 def _is_0_24(given: Given) -> bool:
     version = given.stack.versions.get("vllm-neuron")
     return version is None or at_least(version, "0.24")
-
-
-def _key_inputs(
-    given: Given, engine: Mapping[str, Setting], environment: Mapping[str, Setting], outlook: Outlook
-) -> dict[str, object]:
-    machine = given.machine
-    values = {name: setting.value for name, setting in engine.items()}
-    return {
-        "format": KEY_FORMAT,
-        "backend": "native",
-        "versions": {
-            name: version for name, version in given.stack.versions.items() if name in _COMPILING_VERSIONS
-        },
-        "python": given.stack.python_version,
-        "machine": {
-            "target": machine.instance.compiler_target if machine.instance else None,
-            "lnc": outlook.lnc,
-        },
-        "model": model_identity(given.model),
-        "engine": compiling_arguments(values),
-        "passthrough": compiling_passthrough(given.passthrough),
-        "environment": compiling_variables(given.keyed(environment), _COMPILING_VARIABLES),
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,8 +11,9 @@ from neuronctl.errors import MachineUnfit
 from neuronctl.machine.cores import CoreSet, granted_cores, partition
 from neuronctl.model.resolve import Model
 from neuronctl.neuron.keys import KeyFault, check_additional_config
-from neuronctl.neuron.outlook import flat_settings
+from neuronctl.neuron.outlook import Outlook, flat_settings
 from neuronctl.plan.given import Given
+from neuronctl.plan.key import KEY_FORMAT, compiling_arguments, compiling_passthrough, compiling_variables
 from neuronctl.plan.plan import Setting
 
 LNC_VARIABLE = "NEURON_LOGICAL_NC_CONFIG"
@@ -31,21 +32,13 @@ TEXT, VISION = "text_neuron_config", "vision_neuron_config"
 _LENGTH = 4096
 _SEQUENCES = 4
 
-_ENVIRONMENT: Mapping[str, Setting] = {
-    "VLLM_NO_USAGE_STATS": Setting("1", "neuronctl: a server tells nobody about itself unless asked to"),
-    "PYTHONSAFEPATH": Setting(
-        "1", "neuronctl: a folder called vllm or torch where you stand is not imported"
-    ),
-    "HF_HUB_OFFLINE": Setting("1", "neuronctl: the model is a local folder, nothing is looked up"),
-}
-
 
 def default_length(given: Given) -> Setting:
     """`max_model_len` where nobody says one."""
     context = given.model.facts.context_length
-    return Setting(
-        min(_LENGTH, context or _LENGTH), "neuronctl: vLLM's default, the whole context, would be compiled"
-    )
+    if context is not None and context <= _LENGTH:
+        return Setting(context, "neuronctl: the model's whole context")
+    return Setting(_LENGTH, "neuronctl: vLLM's default, the whole context, would be compiled")
 
 
 def default_sequences() -> Setting:
@@ -113,13 +106,12 @@ def logical_cores_config(given: Given, settings: Mapping[str, Setting]) -> int:
 
 def neuron_environment(given: Given, lnc: int) -> dict[str, Setting]:
     """Variables for each Neuron engine. The LNC is said where there is a choice: a compile is for one."""
-    settings = dict(_ENVIRONMENT)
     instance = given.machine.instance
-    if instance is not None and len(instance.lnc_supported) > 1:
-        settings[LNC_VARIABLE] = Setting(
-            str(lnc), "neuronctl: what is compiled for one LNC does not load with another"
-        )
-    return settings
+    if instance is None or len(instance.lnc_supported) < 2:
+        return {}
+    return {
+        LNC_VARIABLE: Setting(str(lnc), "neuronctl: what is compiled for one LNC does not load with another")
+    }
 
 
 def assign_cores(given: Given, degree: int, lnc: int) -> tuple[CoreSet | None, CoreSet | None]:
@@ -148,7 +140,37 @@ def find_key_faults(
     return check_additional_config(config, generation=generation, plugin=plugin, version=version)
 
 
-def model_identity(model: Model) -> dict[str, object]:
+def neuron_key_inputs(
+    given: Given,
+    outlook: Outlook,
+    engine: Mapping[str, Setting],
+    environment: Mapping[str, Setting],
+    *,
+    versions: Collection[str],
+    variables: Collection[str],
+    without: Collection[str] = (),
+) -> dict[str, object]:
+    """The inputs of the key that the two backends share.
+
+    `versions` names the distributions and `variables` those of the environment that change what is
+    compiled; `without` the arguments that do not, or that are in the key in another form.
+    """
+    instance = given.machine.instance
+    values = {name: setting.value for name, setting in engine.items()}
+    return {
+        "format": KEY_FORMAT,
+        "backend": outlook.generation,
+        "versions": {name: given.stack.versions[name] for name in versions if name in given.stack.versions},
+        "python": given.stack.python_version,
+        "machine": {"target": instance.compiler_target if instance else None, "lnc": outlook.lnc},
+        "model": _model_identity(given.model),
+        "engine": compiling_arguments(values, without=without),
+        "passthrough": compiling_passthrough(given.passthrough),
+        "environment": compiling_variables(given.keyed(environment), variables),
+    }
+
+
+def _model_identity(model: Model) -> dict[str, object]:
     """What tells one model's weights from another's: a commit, else the folder."""
     if model.commit is not None:
         return {"id": model.id, "commit": model.commit, "config": model.config}

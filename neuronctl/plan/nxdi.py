@@ -16,12 +16,6 @@ from neuronctl.neuron.outlook import Outlook
 from neuronctl.neuron.prediction import Prediction, predict
 from neuronctl.plan.fit import choose_tensor_parallel, estimate_fit
 from neuronctl.plan.given import Decided, Given
-from neuronctl.plan.key import (
-    KEY_FORMAT,
-    compiling_arguments,
-    compiling_passthrough,
-    compiling_variables,
-)
 from neuronctl.plan.neuron import (
     TEXT,
     additional_config,
@@ -30,8 +24,8 @@ from neuronctl.plan.neuron import (
     default_sequences,
     find_key_faults,
     logical_cores_config,
-    model_identity,
     neuron_environment,
+    neuron_key_inputs,
     neuron_origins,
     stated_neuron,
     whole,
@@ -77,7 +71,8 @@ _QUANTIZED_DTYPE = {"int8": "int8", "fp8": "f8e4m3"}
 
 def decide_nxdi(given: Given) -> Decided:
     """The nxdi backend's part of the plan."""
-    engine = given.engine(_defaults(given))
+    lnc = logical_cores_config(given, stated_neuron(given, SECTION))
+    engine = given.engine(_defaults(given, lnc))
     _shape_kv_cache(given, engine)
     speculative = given.profile.shape.features.speculative
     if speculative.method is not None and "speculative_config" not in engine:
@@ -85,7 +80,6 @@ def decide_nxdi(given: Given) -> Decided:
     files: dict[str, str] = {}
     settings = _neuron_settings(given, engine, files)
     over, config = additional_config(given, engine, SECTION, settings)
-    lnc = logical_cores_config(given, settings)
     effective = given.effective(engine)
     degree = whole(effective.get("tensor_parallel_size")) or 1
     granted, assigned = assign_cores(given, degree, lnc)
@@ -121,22 +115,20 @@ def decide_nxdi(given: Given) -> Decided:
         estimate=estimate,
         fitting=fitting,
     )
-    return Decided(engine, environment, _key_inputs(given, engine, environment, outlook), files, outlook)
+    key_inputs = _key_inputs(given, engine, environment, outlook, prediction)
+    return Decided(engine, environment, key_inputs, files, outlook)
 
 
-def _defaults(given: Given) -> dict[str, Setting]:
+def _defaults(given: Given, lnc: int) -> dict[str, Setting]:
     """What vLLM would otherwise choose to a Neuron user's harm."""
-    length, sequences = default_length(given), default_sequences()
     settings = {
-        "max_model_len": length,
-        "max_num_seqs": sequences,
+        "max_model_len": default_length(given),
+        "max_num_seqs": default_sequences(),
         "dtype": _dtype(given),
         # vLLM's default is on, and then the plugin wants a block size (reference: prefix-caching-default).
         "enable_prefix_caching": Setting(False, "neuronctl: only where features.prefix_caching asks for it"),
     }
-    settings["tensor_parallel_size"] = choose_tensor_parallel(
-        given, length.value, sequences.value, given.machine.lnc or 1
-    )
+    settings["tensor_parallel_size"] = choose_tensor_parallel(given, settings, lnc)
     return settings
 
 
@@ -284,28 +276,22 @@ def _key_inputs(
     engine: Mapping[str, Setting],
     environment: Mapping[str, Setting],
     outlook: Outlook,
+    prediction: Prediction,
 ) -> dict[str, object]:
     """All that can change what is compiled and sharded: weights are part of the output."""
-    machine, prediction = given.machine, outlook.prediction
-    values = {name: setting.value for name, setting in engine.items()}
-    return {
-        "format": KEY_FORMAT,
-        "backend": "nxdi",
-        "versions": {
-            name: version for name, version in given.stack.versions.items() if name in _COMPILING_VERSIONS
-        },
-        "python": given.stack.python_version,
-        "machine": {
-            "target": machine.instance.compiler_target if machine.instance else None,
-            "lnc": outlook.lnc,
-        },
-        "model": model_identity(given.model),
-        "engine": compiling_arguments(values, without=("additional_config", "lora_modules")),
-        "passthrough": compiling_passthrough(given.passthrough),
+    shared = neuron_key_inputs(
+        given,
+        outlook,
+        engine,
+        environment,
+        versions=_COMPILING_VERSIONS,
+        variables=_COMPILING_VARIABLES,
+        without=("additional_config", "lora_modules"),
+    )
+    return shared | {
         "neuron_config": {
             "settings": dict(outlook.settings),
-            "predicted": dict(prediction.neuron_config) if prediction else {},
-            "vision": dict(prediction.vision_config or {}) if prediction else {},
+            "predicted": dict(prediction.neuron_config),
+            "vision": dict(prediction.vision_config or {}),
         },
-        "environment": compiling_variables(given.keyed(environment), _COMPILING_VARIABLES),
     }

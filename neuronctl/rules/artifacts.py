@@ -223,13 +223,14 @@ def network_filesystem(situation: Situation) -> Remark | None:
     """neuronctl's folder, and the compile cache with it, is on a network file system.
 
     By its code (not run) the native plugin notices a home on NFS and moves its work folder to /tmp; what goes
-    wrong otherwise is not stated. A local disk is also faster.
+    wrong otherwise is not stated.
     """
     kind = situation.machine.filesystem
     if kind is None or kind not in _NETWORK_FILESYSTEMS:
         return None
     return Remark(
-        f"neuronctl's folder is on {kind}; the native plugin compiles on a local disk for good reason",
+        f"neuronctl's folder is on {kind}; by its code (not run) the native plugin keeps its work folder off "
+        "NFS, and does not say why",
         fix="NEURONCTL_HOME=/path/on/a/local/disk, or NEURON_LIBTORCH_REMOTE_CACHE for a cache to share",
     )
 

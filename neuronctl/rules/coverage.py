@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from neuronctl.explain.known_issue import KnownIssue, known_issues
 from neuronctl.explain.pattern import patterns
 from neuronctl.rules.all import RULES
+from neuronctl.yaml_data import read_yaml
 
 _SAMPLES = "../tests/data/logs"
 _HEAD = """\
@@ -111,12 +111,7 @@ def _tests(one: Cover) -> list[str]:
 
 
 def _avoided() -> Mapping[str, Mapping[str, str]]:
-    import yaml
-
-    text = files("neuronctl.rules").joinpath("avoided.yaml").read_text(encoding="utf-8")
-    found: Mapping[str, Mapping[str, str]] = yaml.load(
-        text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    )
+    found: Mapping[str, Mapping[str, str]] = read_yaml(Path(__file__).with_name("avoided.yaml"))
     return found
 
 

@@ -20,6 +20,7 @@ _HOST = (
     "neuronctl: docs/estimates.md"
 )
 _DISK = "neuronctl: docs/estimates.md"
+_MORE_SPACE = "free space, or set NEURONCTL_HOME (and HF_HOME for the download) to a larger disk"
 _SMALLER = "take a smaller model, or smaller weights (features.quantization.weights: int8)"
 
 
@@ -102,7 +103,7 @@ def disk(situation: Situation) -> Remark | None:
     return Remark(
         f"{_sum(_sure(found.disk))} are to be written, "
         f"and {_gib(found.disk_free_bytes)} are free where neuronctl keeps its artifacts",
-        fix="free space, or set NEURONCTL_HOME (and HF_HOME for the download) to a larger disk",
+        fix=_MORE_SPACE,
     )
 
 
@@ -115,7 +116,7 @@ def disk_tight(situation: Situation) -> Remark | None:
     return Remark(
         f"about {_sum(found.disk)} are to be written, "
         f"and {_gib(found.disk_free_bytes)} are free where neuronctl keeps its artifacts",
-        fix="free space, or set NEURONCTL_HOME (and HF_HOME for the download) to a larger disk",
+        fix=_MORE_SPACE,
     )
 
 

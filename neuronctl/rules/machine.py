@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from neuronctl.machine.catalog import instance_types
 from neuronctl.neuron.native import local_ranks
 from neuronctl.neuron.outlook import Outlook
 from neuronctl.profile.suggest import nearest_word
@@ -29,8 +30,6 @@ def unknown_instance(situation: Situation) -> Remark | None:
     machine = situation.machine
     if machine.instance is not None or machine.instance_name is None or not machine.devices:
         return None
-    from neuronctl.machine.catalog import instance_types
-
     near = nearest_word(machine.instance_name, [each.name for each in instance_types()])
     return Remark(
         f"{machine.instance_name} (named by {machine.instance_source}) is not in the catalog of Neuron "
@@ -289,7 +288,9 @@ def core_list(situation: Situation) -> Remark | None:
     of it on.
     """
     outlook = situation.outlook
-    if outlook is None or outlook.granted is None or outlook.granted.documented or outlook.assigned is None:
+    if outlook is None or outlook.granted is None or outlook.assigned is None:
+        return None
+    if outlook.granted.is_contiguous:
         return None
     variable = "NEURON_RT_VISIBLE_CORES"
     return Remark(

@@ -1,4 +1,4 @@
-"""Rules about single models: what release notes, guides and reports say of them on NxD Inference."""
+"""Rules about single models: what is said of them on NxD Inference, and who may download them."""
 
 from __future__ import annotations
 

@@ -368,7 +368,7 @@ def nixl(situation: Situation) -> Remark | None:
 
 
 def _mapping(value: object) -> Mapping[str, object]:
-    """An argument that vLLM takes as JSON, from a profile or from the words after `--`; else empty."""
+    """An argument that vLLM takes as JSON, which engine.extra may hold as text; empty for anything else."""
     if isinstance(value, str) and value.startswith("{"):
         import json
 

@@ -167,9 +167,9 @@ def prefix_caching_batch_1(situation: Situation) -> Remark | None:
 
 @rule(
     "nxdi.prefix-bucket-overflow",
-    "error",
+    "warning",
     "sdk:libraries/nxd-inference/developer_guides/feature-guide.rst:985-996; "
-    "nxdi:M/models/model_wrapper.py:1043",
+    "nxdi:M/models/model_wrapper.py:1043; AWS's tutorial for prefix caching with Llama 3.3 70B",
     backends=_NXDI,
     covers=("prefix-bucket-overflow",),
 )
@@ -177,7 +177,8 @@ def prefix_bucket_overflow(situation: Situation) -> Remark | None:
     """A cached prefix that is longer than the largest prefix bucket ends the engine while it serves.
 
     The rest of a prompt takes the smallest prefill bucket that holds it, so a prefix can be as long as
-    max_model_len less the smallest prefill bucket.
+    max_model_len less the smallest prefill bucket. A warning, because AWS's tutorial serves 8192 tokens with
+    prefix buckets up to 2048, which holds as long as no more of a prompt is cached.
     """
     prediction = find_prediction(situation)
     if prediction is None or not prediction.neuron_config.get("is_prefix_caching"):

@@ -72,19 +72,20 @@ def _refused_flags(situation: Situation) -> Iterator[tuple[str, str, Answer, str
         if value is None:
             continue
         text = str(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else None
-        refused = _find_refused(version, ("--no-" if value is False else "--") + name.replace("_", "-"), text)
+        flag = ("--no-" if value is False else "--") + name.replace("_", "-")
+        refused = _find_refused(version, flag, text)
         if refused is not None:
-            yield name, *refused
+            yield name, flag, *refused
 
 
 @lru_cache(maxsize=4096)
-def _find_refused(version: str, flag: str, value: str | None) -> tuple[str, Answer, str | None] | None:
+def _find_refused(version: str, flag: str, value: str | None) -> tuple[Answer, str | None] | None:
     answer = check_flag(version, flag, value)
     if answer.accepted is not False:
         return None
     after = _TRIED_NEXT.get(answer.measured_on or "") if answer.inferred else None
     is_taken = after is not None and check_flag(after, flag, value).accepted is not False
-    return flag, answer, after if is_taken else None
+    return answer, after if is_taken else None
 
 
 def _reason(answer: Answer) -> str:
@@ -94,10 +95,7 @@ def _reason(answer: Answer) -> str:
 def _flag_fix(name: str, answer: Answer) -> str:
     if name == "override_neuron_config":
         return "remove it, and put the settings under neuron in the profile"
-    is_gone = any(
-        words in answer.reason for words in ("unrecognized", "ambiguous", "not a vllm serve option")
-    )
-    return f"remove {name}" if is_gone else f"give {name} a value that vLLM takes"
+    return f"remove {name}" if answer.has_no_flag else f"give {name} a value that vLLM takes"
 
 
 @rule(

@@ -188,10 +188,12 @@ def _remarks(situation: Situation, kinds: tuple[str, ...]) -> list[Remark] | Non
     outlook = situation.outlook
     if outlook is None or not outlook.key_faults:
         return None
+    # A model with images stops at any key but its two, whatever it is: another rule tells of that.
+    is_told = find_refusal(situation, "multimodal-flat-keys") is not None
     return [
         Remark(_message(fault), fix=_fix(fault), key=_key(situation, fault))
         for fault in _inner(outlook)
-        if fault.kind in kinds
+        if fault.kind in kinds and not (is_told and fault.path.count(".") == 1)
     ] or None
 
 

@@ -17,7 +17,8 @@ _MOST_CORES = 64
 _HEADS = (
     "sdk:libraries/nxd-inference/developer_guides/feature-guide.rst:145-146; nxdi:M/modules/attention/gqa.py"
 )
-_PADDED_BY_AWS = frozenset({"Llama4ForConditionalGeneration"})
+# 40 heads of Llama 4 and 96 of Pixtral Large at TP 64, in AWS's tutorials and the tests of plugin 0.3.0.
+_PADDED_BY_AWS = frozenset({"Llama4ForConditionalGeneration", "LlavaForConditionalGeneration"})
 
 
 @rule("nxdi.unsupported-arch", "error", f"{_LOADER}:656-659", backends=_NXDI, covers=("unsupported-arch",))
@@ -86,11 +87,16 @@ def heads_padded(situation: Situation) -> Remark | None:
     return _padded(situation)
 
 
-@rule("nxdi.heads-padded-as-documented", "warning", f"{_HEADS}; AWS's tutorial for Llama 4", backends=_NXDI)
+@rule(
+    "nxdi.heads-padded-as-documented",
+    "warning",
+    f"{_HEADS}; AWS's tutorials for Llama 4 and Pixtral; fork-infinity:test/e2e/offline/test_offline_e2e.py",
+    backends=_NXDI,
+)
 def heads_padded_as_documented(situation: Situation) -> Remark | None:
-    """Llama 4 has heads that no degree large enough for its weights divides; AWS runs it padded.
+    """The heads of Llama 4 and Pixtral Large are not divided by the degree that AWS runs them with.
 
-    AWS's own tutorial and the plugin's test take a degree of 64 for 40 heads. What it costs is told.
+    AWS's own tutorials and the plugin's tests take 64 for 40 and for 96 heads. What it costs is told.
     """
     if situation.model.facts.architecture not in _PADDED_BY_AWS:
         return None
@@ -134,10 +140,13 @@ def multimodal_flat_keys(situation: Situation) -> Remark | None:
         return None
     allowed = ("text_neuron_config", "vision_neuron_config")
     flat = [name for name in outlook.settings if name not in allowed] or ["max_prompt_length"]
+    nearest = {fault.path.rpartition(".")[2]: fault.nearest for fault in outlook.key_faults}
+    meant = nearest.get(flat[0]) or flat[0]
+    fix = f"write {meant}" if meant in allowed else f"put it under neuron.text_neuron_config: {{{meant}: …}}"
     return Remark(
         f"{', '.join(flat)} for {situation.model.facts.architecture}: {name_plugin(situation)} takes "
         f"{' and '.join(allowed)} only, and stops at other keys",
-        fix=f"put it under neuron.text_neuron_config: {{{flat[0]}: …}}",
+        fix=fix,
         key=neuron_key(situation, flat[0]),
     )
 

@@ -44,11 +44,11 @@ _TOPICS = (
     ("Unsupported activation quantization type", "bad-value"),
     ("override_neuron_config for ImageToText", "multimodal-flat-keys"),
 )
-# What mends those that no other rule is about: the beginning of the text, what to do, the profile's key.
+# What mends those that no other rule is about: words of the text, what to do, the profile's key.
 _MENDED: tuple[tuple[str, str, str | None], ...] = (
     (
         "max_context_length cannot be more than max_length",
-        "set engine.max_model_len, and neither seq_len nor max_length nor max_context_length",
+        "leave seq_len and max_length to engine.max_model_len, or set max_context_length beside a shorter one",
         None,
     ),
     (
@@ -76,6 +76,22 @@ _MENDED: tuple[tuple[str, str, str | None], ...] = (
         "'NoneType' object has no attribute 'pop'",
         "give --additional-config an override_neuron_config, which LoRA reads its settings from",
         "features.lora",
+    ),
+    (
+        "When sequence parallel is enabled",
+        "let TP divide engine.max_model_len and each prefill bucket, or remove sequence_parallel_enabled",
+        "engine.max_model_len",
+    ),
+    (
+        "does not yet support block_kv_layout",
+        "set features.prefix_caching and features.chunked_prefill to false, and leave is_block_kv_layout out",
+        "features.prefix_caching",
+    ),
+    ("does not yet support fused speculation", "remove features.speculative", "features.speculative"),
+    (
+        "Could not find modules_to_not_convert",
+        "set neuron.modules_to_not_convert to what stays unquantised, such as [lm_head]",
+        "neuron.modules_to_not_convert",
     ),
 )
 
@@ -171,7 +187,7 @@ def _mend(message: str, situation: Situation) -> tuple[str, str | None]:
         key = feature or neuron_key(situation, name) or neuron_key(situation, f"text_neuron_config.{name}")
         return f"set {feature or name}: {wanted.lower()}", key
     return next(
-        ((fix, key) for words, fix, key in _MENDED if message.startswith(words)),
+        ((fix, key) for words, fix, key in _MENDED if words in message),
         ("change the setting that it names; neuronctl plan shows the whole predicted Neuron config", None),
     )
 

@@ -6,35 +6,22 @@ None of them is about a stack that is only assumed (`--stack`): that is as AWS p
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
 from neuronctl.rules.rule import NEURON, Remark, rule
 from neuronctl.rules.situation import Situation
-from neuronctl.stack.compat import PIP_REPOSITORY, Identified, Misfit, identify
+from neuronctl.stack.identify import Misfit, identify_stack
+from neuronctl.stack.install import PIP_REPOSITORY
 from neuronctl.stack.installation import IMPORT_NAMES
 
 PLUGIN_REQUIREMENTS = ("numpy", "scipy", "setuptools")
 _FIELD_REPORT = "pub:62095941065"
 
 
-def identified(situation: Situation) -> Identified:
-    """Which SDK the installed packages are from, and what does not fit; PyPI's empty ones left out."""
-    stack = situation.stack
-    empty = {placeholder.split()[0] for placeholder in stack.placeholders}
-    versions = {**stack.versions, **stack.other_versions}
-    return _identify(tuple(item for item in versions.items() if item[0] not in empty))
-
-
-@lru_cache(maxsize=16)
-def _identify(versions: tuple[tuple[str, str], ...]) -> Identified:
-    return identify(dict(versions))
-
-
 def _remarks(situation: Situation, issue: str) -> list[Remark] | None:
     """What breaks a package rule that answers a known issue."""
     if situation.stack.assumed is not None:
         return None
-    return [_remark(each) for each in identified(situation).misfits if each.issue == issue] or None
+    return [_remark(each) for each in identify_stack(situation.stack).misfits if each.issue == issue] or None
 
 
 def _remark(misfit: Misfit) -> Remark:
@@ -156,7 +143,7 @@ def plugin_requirements(situation: Situation) -> list[Remark] | None:
         PLUGIN_REQUIREMENTS
     ):
         return None
-    misfits = identified(situation).misfits
+    misfits = identify_stack(situation.stack).misfits
     return [_remark(each) for each in misfits if each.package in PLUGIN_REQUIREMENTS] or None
 
 
@@ -165,7 +152,7 @@ def transformers(situation: Situation) -> list[Remark] | None:
     """Another transformers than NxD Inference 0.10 is released with."""
     if situation.stack.assumed is not None:
         return None
-    misfits = identified(situation).misfits
+    misfits = identify_stack(situation.stack).misfits
     return [_remark(each) for each in misfits if each.package == "transformers"] or None
 
 

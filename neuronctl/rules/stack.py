@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from neuronctl.rules.packages import PLUGIN_REQUIREMENTS, identified
+from neuronctl.rules.packages import PLUGIN_REQUIREMENTS
 from neuronctl.rules.place import neuron_key
 from neuronctl.rules.rule import NEURON, Remark, rule
 from neuronctl.rules.situation import Situation
-from neuronctl.stack.compat import PIP_REPOSITORY, install_words, sdks
+from neuronctl.stack.compat import sdks
+from neuronctl.stack.identify import identify_stack
+from neuronctl.stack.install import PIP_REPOSITORY, install_words
 from neuronctl.stack.installation import IMPORT_NAMES
 from neuronctl.stack.lack import find_lack
 from neuronctl.stack.version import at_least
@@ -33,7 +35,7 @@ def pypi_placeholder(situation: Situation) -> Remark | None:
         return None
     names = " ".join(one.split()[0] for one in empty)
     verb = "is an empty package" if len(empty) == 1 else "are empty packages"
-    found = identified(situation)
+    found = identify_stack(situation.stack)
     words = f"install from {PIP_REPOSITORY} with exact versions"
     if found.sdk is not None and found.plugin is not None:
         words = install_words(found.sdk, found.plugin)
@@ -63,7 +65,7 @@ def missing_module(situation: Situation) -> Remark | None:
     if not missing:
         return None
     fix = "use AWS's image or virtual environment"
-    found = identified(situation)
+    found = identify_stack(situation.stack)
     if found.sdk is not None and found.plugin is not None:
         fix += f", or {install_words(found.sdk, found.plugin)}"
     return Remark(f"{situation.stack.python} cannot import {', '.join(missing)}", fix=fix)
@@ -107,7 +109,7 @@ def mixed_sdk(situation: Situation) -> Remark | None:
     """
     if situation.stack.assumed is not None:
         return None
-    found = identified(situation)
+    found = identify_stack(situation.stack)
     if found.sdk is None:
         return None
     # The first have rules of their own; the manifests' torch-xla is for the native generation.
@@ -132,7 +134,7 @@ def mixed_sdk(situation: Situation) -> Remark | None:
 )
 def unknown_sdk(situation: Situation) -> Remark | None:
     """The installed packages are of no SDK that neuronctl knows, so versions are not compared."""
-    if situation.stack.assumed is not None or identified(situation).sdk is not None:
+    if situation.stack.assumed is not None or identify_stack(situation.stack).sdk is not None:
         return None
     plugin = situation.stack.versions.get("vllm-neuron")
     return Remark(

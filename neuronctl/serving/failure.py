@@ -13,8 +13,6 @@ from neuronctl.serving.supervisor import Outcome
 
 # What strerror(3) says for ENOSPC, EDQUOT and EFBIG, as it ends Python's own messages.
 _FULL_DISK = ("No space left on device", "Disk quota exceeded", "File too large")
-
-
 # Of a longer log the end is read: errors stand there, and a person waits.
 _READ_BYTES = 16 * 2**20
 
@@ -51,12 +49,11 @@ def _explain(outcome: Outcome[Any], log: Path) -> Explanation | None:
 
 def shortage(outcome: Outcome[Any], what: str, log: Path) -> NeuronctlError | None:
     """The error for an engine that ended for want of memory or disk space; None where neither shows."""
-    details = failure_details(outcome, log)
     if outcome.killed_from_outside or outcome.out_of_memory:
         return OutOfHostMemory(
             f"{what} failed: {outcome.reason}",
             fix="use a machine with more memory, or lower engine.max_model_len and engine.max_num_seqs",
-            details=details,
+            details=failure_details(outcome, log),
         )
     lines = (*outcome.error_lines, *outcome.last_lines)
     if any(said in line for line in lines for said in _FULL_DISK):
@@ -64,6 +61,6 @@ def shortage(outcome: Outcome[Any], what: str, log: Path) -> NeuronctlError | No
             f"{what} failed for want of disk space: {outcome.reason}",
             fix="free some space, or keep neuronctl's files on another disk: NEURONCTL_HOME=/path/to/folder",
             code="store.full",
-            details=details,
+            details=failure_details(outcome, log),
         )
     return None

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from neuronctl.errors import UsageError
-from neuronctl.stack.compat import PluginRelease, Sdk, newest, sdks
+from neuronctl.stack.compat import PluginRelease, Sdk, sdks
 from neuronctl.stack.detect import Stack
-from neuronctl.stack.version import fits, release
+from neuronctl.stack.version import fits, newest, release
 
 _PREFIX = "sdk-"
 # What each generation imports, beside the plugin, vLLM and torch. A native stack must not have torch-neuronx,
@@ -32,7 +32,7 @@ def stack_names() -> tuple[str, ...]:
         plugins = _plannable(sdk)
         if not plugins:
             continue
-        series = _PREFIX + ".".join(sdk.version.split(".")[:2])
+        series = _series(sdk)
         if series not in names:
             names.append(series)
         names.append(_PREFIX + sdk.version)
@@ -57,7 +57,7 @@ def assume_stack(name: str, *, generation: str | None = None) -> Stack:
     a plugin; without it the plugin is the first of `generation`, else NxD Inference's. Raises UsageError.
     """
     said, _, choice = name.partition(":")
-    known = [sdk for sdk in sdks() if _PREFIX + sdk.version == said or _is_series(said, sdk)]
+    known = [sdk for sdk in sdks() if said in (_PREFIX + sdk.version, _series(sdk))]
     if not known:
         raise _unknown(f"no Neuron SDK is known by the name {name}")
     sdk = next((one for one in known if _plannable(one)), None)
@@ -77,8 +77,9 @@ def assume_stack(name: str, *, generation: str | None = None) -> Stack:
     return _stack(name, sdk, (wanted or plugins)[0])
 
 
-def _is_series(said: str, sdk: Sdk) -> bool:
-    return said == _PREFIX + ".".join(sdk.version.split(".")[:2])
+def _series(sdk: Sdk) -> str:
+    """The name of an SDK's series: sdk-2.28 for 2.28.1."""
+    return _PREFIX + ".".join(sdk.version.split(".")[:2])
 
 
 def _plannable(sdk: Sdk) -> list[PluginRelease]:

@@ -10,15 +10,11 @@ from neuronctl.stack.version import satisfies
 
 @dataclass(frozen=True)
 class Fault:
-    """One rule that is broken. `rule` is its id, `issue` the known issue it answers, if it is one.
-
-    `effect` says what then happens, None where no source says.
-    """
+    """One rule that is broken. `rule` is its id, `issue` the known issue it answers, if it is one."""
 
     rule: str
     issue: str | None
     message: str
-    effect: str | None
     fix: str
     source: str
 
@@ -44,7 +40,7 @@ def driver_faults(
             message = f"{name} {has} does not go with {because}: it takes {name} {bound}"
             if row["effect"]:
                 message += f", else {row['effect']}"
-            found.append(Fault(row["id"], row["issue"], message, row["effect"], row["fix"], row["source"]))
+            found.append(Fault(row["id"], row["issue"], message, row["fix"], row["source"]))
     return tuple(found)
 
 

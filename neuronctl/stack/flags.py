@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuronctl.stack.version import release
+from neuronctl.yaml_data import read_yaml
 
 _CHOICES = re.compile(r"\(choose from (.*)\)")
 # What the parser says of a flag that it does not have; any other complaint is about the value.
@@ -30,13 +31,15 @@ class Answer:
     inferred: bool
     source: str | None
 
+    @property
+    def has_no_flag(self) -> bool:
+        """Whether the parser does not have the flag; otherwise what it refuses is the value."""
+        return any(words in self.reason for words in _NO_SUCH_FLAG)
+
 
 @cache
 def _table() -> Any:
-    import yaml
-
-    text = Path(__file__).with_name("flags.yaml").read_text(encoding="utf-8")
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return read_yaml(Path(__file__).with_name("flags.yaml"))
 
 
 def check_flag(vllm_version: str, flag: str, value: str | None = None) -> Answer:

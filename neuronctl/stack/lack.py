@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neuronctl.stack.compat import PluginRelease, Sdk, identify, install_words, sdks
+from neuronctl.stack.compat import PluginRelease, Sdk, sdks
 from neuronctl.stack.detect import Stack
+from neuronctl.stack.identify import identify_stack
+from neuronctl.stack.install import install_words
 from neuronctl.stack.version import release
 
 # One of these makes it a Python that was meant for Neuron.
@@ -59,9 +61,8 @@ def find_lack(stack: Stack, wanted: str = "auto") -> Lack | None:
 
 def _words(stack: Stack, wanted: str) -> str:
     """What to type for a plugin of this stack's own SDK, else of the newest that has one."""
-    empty = {placeholder.split()[0] for placeholder in stack.placeholders}
-    own = identify({name: version for name, version in stack.versions.items() if name not in empty})
-    for sdk in sorted(sdks(), key=lambda sdk: sdk.version not in own.candidates):
+    own = identify_stack(stack).candidates
+    for sdk in sorted(sdks(), key=lambda sdk: sdk.version not in own):
         if (plugin := _plugin(sdk, wanted)) is not None:
             return install_words(sdk, plugin)
     raise AssertionError(f"no SDK has a plugin for {wanted}")

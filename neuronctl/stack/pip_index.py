@@ -12,7 +12,7 @@ from pathlib import Path
 
 from neuronctl.host import Host
 
-_AWS_HOST = "pip.repos.neuron.amazonaws.com"
+AWS_HOST = "pip.repos.neuron.amazonaws.com"
 
 
 def aws_pip_index(host: Host, python: Path) -> str | None:
@@ -22,10 +22,10 @@ def aws_pip_index(host: Host, python: Path) -> str | None:
     """
     index = host.environ.get("PIP_INDEX_URL") or None
     texts = [_text(file) for file in _files(host, python)] if index is None else []
-    if any(_AWS_HOST in text for text in texts):
+    if any(AWS_HOST in text for text in texts):
         for text in texts:
             index = _index_url(text) or index
-    if index is None or _AWS_HOST not in index:
+    if index is None or AWS_HOST not in index:
         return None
     return re.sub(r"//[^/@]*@", "//", index)
 

@@ -32,6 +32,16 @@ def fits(has: str, wanted: str) -> bool:
     return bool(wants) and _padded(release(has), len(wants))[: len(wants)] == wants
 
 
+def newest(versions: tuple[str, ...]) -> str | None:
+    """The highest of some versions, None of none."""
+    return max(versions, key=release, default=None)
+
+
+def fits_any(has: str, wanted: tuple[str, ...]) -> bool:
+    """Whether `has` fits one of these versions."""
+    return any(fits(has, version) for version in wanted)
+
+
 def satisfies(version: str, bounds: str) -> bool:
     """Whether a version keeps bounds such as `>=2.33`, `==2.24.*` or `>=4.56,<5`.
 

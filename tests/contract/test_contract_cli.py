@@ -181,9 +181,12 @@ def test_without_json_a_failure_is_on_stderr_with_what_to_try(world: World, word
 
 LOADED = """
 import json, sys
+opened = []
+sys.addaudithook(lambda event, said: opened.append(str(said[0])) if event == "open" else None)
 from neuronctl.__main__ import run
 code = run(sys.argv[1:])
-sys.stderr.write("\\n" + json.dumps([code, sorted(sys.modules)]))
+data = [path for path in opened if "/neuronctl/" in path and path.endswith(".yaml")]
+sys.stderr.write("\\n" + json.dumps([code, sorted(sys.modules), data]))
 """
 
 
@@ -199,8 +202,9 @@ sys.stderr.write("\\n" + json.dumps([code, sorted(sys.modules)]))
 )
 def test_what_costs_time_is_not_imported(world: World, words: tuple[str, ...]) -> None:
     done = world.run(*words, code=LOADED)
-    code, modules = json.loads(done.stderr.splitlines()[-1])
+    code, modules, data = json.loads(done.stderr.splitlines()[-1])
     assert code == 0, done.stderr
+    assert data == [], "facts about Neuron are read for a plan that has no use for them"
     assert "neuronctl.cli.app" in modules
     assert ("neuronctl.plan.make" in modules) is (words[0] != "--help")
     assert HEAVY & set(modules) == set()

@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"profile"},),
     ({"runs"}, {"child", "child_log", "child_guard"}),
     ({"host"},),
-    ({"errors", "result"}, {"secret"}),
+    ({"errors", "result"}, {"secret"}, {"yaml_data"}),
     ({"__init__"},),
 )
 PLACES = {part: (height, group) for height, layer in enumerate(LAYERS) for group in layer for part in group}

@@ -111,10 +111,11 @@ def test_a_negative_core_does_not_exist() -> None:
         cores(2, -1)
 
 
-def test_the_runtime_documents_one_core_or_one_range() -> None:
-    assert parse_cores("4").documented
-    assert parse_cores("0,1,2").documented  # printed as 0-2
-    assert not parse_cores("0-3,8").documented
+def test_one_core_or_one_range_has_no_gap() -> None:
+    assert parse_cores("4").is_contiguous
+    assert parse_cores("0,1,2").is_contiguous  # printed as 0-2
+    assert not parse_cores("0-3,8").is_contiguous
+    assert not cores().is_contiguous
 
 
 @pytest.mark.parametrize(

@@ -108,16 +108,16 @@ def listed(count: int, cores: int, memory_gib: int, lnc: int | None = None) -> s
 
 
 @pytest.mark.parametrize(
-    ("name", "answer", "devices", "cores", "lnc", "lnc_source", "core_gib"),
+    ("name", "answer", "devices", "cores", "lnc", "lnc_source"),
     [
-        ("inf2.xlarge", listed(1, 2, 32), 1, 2, 1, "default", 16),
-        ("inf2.48xlarge", listed(12, 2, 32), 12, 24, 1, "default", 16),
-        ("trn1.2xlarge", sample("trn1.2xlarge-idle"), 1, 2, 1, "default", 16),
-        ("trn1.32xlarge", listed(16, 2, 32), 16, 32, 1, "default", 16),
-        ("trn1n.32xlarge", listed(16, 2, 32), 16, 32, 1, "default", 16),
-        ("trn2.3xlarge", listed(1, 4, 96, lnc=2), 1, 4, 2, "neuron-ls", 24),
-        ("trn2.48xlarge", listed(16, 8, 96, lnc=1), 16, 128, 1, "neuron-ls", 12),
-        ("trn2n.48xlarge", sample("trn2n.48xlarge-reconstructed"), 16, 64, 2, "neuron-ls", 24),
+        ("inf2.xlarge", listed(1, 2, 32), 1, 2, 1, "default"),
+        ("inf2.48xlarge", listed(12, 2, 32), 12, 24, 1, "default"),
+        ("trn1.2xlarge", sample("trn1.2xlarge-idle"), 1, 2, 1, "default"),
+        ("trn1.32xlarge", listed(16, 2, 32), 16, 32, 1, "default"),
+        ("trn1n.32xlarge", listed(16, 2, 32), 16, 32, 1, "default"),
+        ("trn2.3xlarge", listed(1, 4, 96, lnc=2), 1, 4, 2, "neuron-ls"),
+        ("trn2.48xlarge", listed(16, 8, 96, lnc=1), 16, 128, 1, "neuron-ls"),
+        ("trn2n.48xlarge", sample("trn2n.48xlarge-reconstructed"), 16, 64, 2, "neuron-ls"),
     ],
 )
 def test_every_family(
@@ -128,7 +128,6 @@ def test_every_family(
     cores: int,
     lnc: int,
     lnc_source: str,
-    core_gib: int,
 ) -> None:
     world.is_called(name)
     world.has_devices(devices)
@@ -139,7 +138,6 @@ def test_every_family(
     assert len(machine.devices) == devices
     assert machine.core_ids == CoreSet(tuple(range(cores)))
     assert (machine.lnc, machine.lnc_source) == (lnc, lnc_source)
-    assert machine.core_memory_bytes == core_gib * GIB
     assert not machine.assumed
     assert world.asked == ["neuron-ls --json-output"]
 
@@ -163,7 +161,6 @@ def test_a_type_that_the_catalog_does_not_know(world: World) -> None:
     assert machine.instance is None
     assert (machine.instance_name, machine.instance_source) == ("trn3.99xlarge", "DMI")
     assert str(machine.core_ids) == "0-15"
-    assert machine.core_memory_bytes == 36 * GIB
 
 
 def test_a_container_with_one_of_sixteen_devices_that_others_hold(world: World) -> None:
@@ -239,7 +236,7 @@ def test_a_machine_without_devices_runs_nothing_and_asks_nobody(
     assert world.asked == []
     assert (machine.instance, machine.instance_name, machine.devices) == (None, name, ())
     assert (machine.lnc, machine.driver, machine.driver_installed) == (None, None, None)
-    assert (machine.core_ids, machine.core_memory_bytes) == (CoreSet(), None)
+    assert machine.core_ids == CoreSet()
 
 
 def test_a_neuron_instance_whose_driver_is_not_loaded(world: World) -> None:
@@ -267,13 +264,8 @@ def test_without_an_answer_of_neuron_ls_sysfs_and_the_catalog_speak(world: World
     world.installs("neuron-ls", answer)
     sysfs = "/sys/devices/virtual/neuron_device/neuron0"
     world.write(f"{sysfs}/core_count", "2")  # without a line's end
-    world.write(f"{sysfs}/connected_devices", "12, 3, 4, 1\n")
-    world.write("/sys/class/neuron_device/neuron1/connected_devices", "\n")
     machine = detect_machine(world)
     assert [device.core_ids for device in machine.devices] == [(0, 1), (2, 3), (4, 5)]
-    assert [device.connected_to for device in machine.devices] == [(12, 3, 4, 1), (), ()]
-    assert {device.memory_bytes for device in machine.devices} == {32 * GIB}
-    assert machine.core_memory_bytes == 16 * GIB
 
 
 def test_devices_are_told_by_their_name_where_the_instance_is_not(world: World) -> None:
@@ -284,7 +276,6 @@ def test_devices_are_told_by_their_name_where_the_instance_is_not(world: World) 
     assert machine.instance_name is None
     assert str(machine.core_ids) == "0-7"
     assert (machine.lnc, machine.lnc_source) == (2, "default")
-    assert machine.core_memory_bytes == 24 * GIB
 
 
 def test_devices_of_which_nothing_is_known(world: World) -> None:
@@ -293,7 +284,7 @@ def test_devices_of_which_nothing_is_known(world: World) -> None:
     world.write("/sys/class/neuron_device/neuron1/core_count", "99999999999")
     machine = detect_machine(world)
     assert [device.index for device in machine.devices] == [0, 1]
-    assert (machine.core_ids, machine.lnc, machine.core_memory_bytes) == (CoreSet(), None, None)
+    assert (machine.core_ids, machine.lnc) == (CoreSet(), None)
 
 
 SYSTEM_WIDE = "/opt/aws/neuron/logical_nc_config"
@@ -324,7 +315,6 @@ def test_who_decides_the_lnc(
     machine = detect_machine(world)
     assert (machine.lnc, machine.lnc_source) == (lnc, source)
     assert len(machine.core_ids) == 8 // lnc
-    assert machine.core_memory_bytes == {1: 12, 2: 24}[lnc] * GIB
 
 
 def test_the_driver_that_is_loaded_and_the_one_on_disk(world: World) -> None:
@@ -439,15 +429,14 @@ def test_a_target_is_taken_from_the_catalog_alone(world: World, name: str) -> No
     )
     assert world.asked == []
     assert len(machine.core_ids) == instance.logical_cores[instance.lnc_default]
-    assert machine.core_memory_bytes == instance.core_memory_bytes[instance.lnc_default]
 
 
 def test_a_target_at_another_lnc(world: World) -> None:
     machine = replace(detect_machine(world, target="trn2.48xlarge"), lnc=1)
-    assert (len(machine.core_ids), machine.core_memory_bytes) == (128, 12 * GIB)
+    assert len(machine.core_ids) == 128
     # No such instance can do that: a rule says so.
     machine = replace(detect_machine(world, target="trn1.2xlarge"), lnc=2)
-    assert (len(machine.core_ids), machine.core_memory_bytes) == (0, None)
+    assert len(machine.core_ids) == 0
 
 
 def test_an_unknown_target(world: World) -> None:

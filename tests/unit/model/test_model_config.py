@@ -129,7 +129,6 @@ def test_facts_of_every_known_model(model_id: str) -> None:
     assert facts.head_dim == head_dim
     assert facts.is_multimodal is vision
     assert facts.is_tied is known.tied
-    assert facts.sliding_window == effective.get("sliding_window")
     assert facts.layers is not None
     assert facts.kv_heads is not None
     # Keys and values of every layer, two bytes a number.
@@ -140,29 +139,15 @@ def test_a_mixture_of_experts() -> None:
     found = [known_model(name, None) for name in KNOWN]
     facts = {one.id: model_facts(dict(one.config), one.id) for one in found if one and one.config}
     mixtures = {
-        name: (one.experts, one.experts_per_token, one.moe_intermediate_size, one.intermediate_size)
+        name: (one.experts, one.moe_intermediate_size, one.intermediate_size)
         for name, one in facts.items()
-        if one.experts or one.experts_per_token or one.moe_intermediate_size
+        if one.experts or one.moe_intermediate_size
     }
     assert mixtures == {
-        "Qwen/Qwen3-30B-A3B": (128, 8, 768, 6144),
-        "meta-llama/Llama-4-Scout-17B-16E-Instruct": (16, 1, 8192, 8192),
-        "openai/gpt-oss-20b": (32, 4, 2880, 2880),
+        "Qwen/Qwen3-30B-A3B": (128, 768, 6144),
+        "meta-llama/Llama-4-Scout-17B-16E-Instruct": (16, 8192, 8192),
+        "openai/gpt-oss-20b": (32, 2880, 2880),
     }
-
-
-def test_attention_that_does_not_see_everything() -> None:
-    assert model_facts({**LLAMA, "sliding_window": 128}, "x").sliding_window == 128
-    assert (
-        model_facts({**LLAMA, "sliding_window": 128, "use_sliding_window": True}, "x").sliding_window == 128
-    )
-    assert (
-        model_facts({**LLAMA, "sliding_window": 128, "use_sliding_window": False}, "x").sliding_window is None
-    )
-    assert model_facts({**LLAMA, "sliding_window": None}, "x").sliding_window is None
-    chunked = {"architectures": ["X"], "text_config": {"attention_chunk_size": 8192}}
-    assert model_facts(chunked, "x").attention_chunk == 8192
-    assert model_facts(LLAMA, "x").attention_chunk is None
 
 
 @pytest.mark.parametrize("said", [None, [], "LlamaForCausalLM", [7], {}])

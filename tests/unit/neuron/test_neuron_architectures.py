@@ -21,8 +21,9 @@ MAPPING = reference("vllm_defaults")["architecture_mapping"]
         ("LlavaNextForConditionalGeneration", "0.5.1", False, None),
         ("GptOssForCausalLM", "0.3.0", False, "0.5.0"),
         ("GptOssForCausalLM", "0.5.1+2.28.x", True, "0.5.0"),
-        ("Qwen2VLForConditionalGeneration", "0.2.0", False, "0.5.0"),
-        ("Qwen3VLForConditionalGeneration", "0.5.0", True, "0.5.0"),
+        ("Qwen2VLForConditionalGeneration", "0.3.0", False, "0.4.0"),
+        ("Qwen2VLForConditionalGeneration", "0.4.1", True, "0.4.0"),
+        ("Qwen3VLForConditionalGeneration", "0.4.1", True, "0.4.0"),
         ("PhiForCausalLM", "0.5.0", False, None),
         ("LlamaForSequenceClassification", "0.5.0", False, None),
         ("GPT2LMHeadModel", "0.2.0", False, None),
@@ -51,3 +52,4 @@ def test_only_some_multimodal_models_take_two_configurations() -> None:
     assert is_image_to_text("Llama4ForConditionalGeneration", "0.2.0")
     assert not is_image_to_text("LlavaForConditionalGeneration", "0.2.0")
     assert is_image_to_text("LlavaForConditionalGeneration", "0.3.0")
+    assert is_image_to_text("Qwen3VLForConditionalGeneration", "0.4.1")

@@ -31,7 +31,16 @@ def refused(**arguments: Any) -> list[tuple[str, str]]:
         ({"mlp_tkg_nki_kernel_enabled": True}, {"mlp_kernel_enabled": True}),
         ({"attn_tkg_nki_kernel_enabled": True}, {"attn_block_tkg_nki_kernel_enabled": True}),
         ({"tkg_batch_size": 8, "attention_dp_degree": 2}, {"kv_cache_batch_size": 4}),
-        ({"batch_size": 8, "tkg_batch_size": 6}, {"kv_cache_batch_size": 8}),
+        ({"batch_size": 8, "tkg_batch_size": 6}, {"kv_cache_batch_size": 8, "kv_cache_padding_size": 0}),
+        ({"tkg_batch_size": 8, "attention_dp_degree": 2}, {"kv_cache_padding_size": 1}),
+        (
+            {"attention_dp_degree": 2, "attn_block_tkg_nki_kernel_cascaded_attention": True},
+            {"kv_cache_padding_size": 0},
+        ),
+        (
+            {"default_image_width": 640, "skip_vision": True},
+            {"default_image_width": 640, "skip_vision": True},
+        ),
         ({"quantized_mlp_kernel_enabled": True}, {"quantization_dtype": "f8e4m3"}),
         ({"tp_degree": 4, "pp_degree": 2}, {"world_size": 8, "local_ranks_size": 8}),
         ({"on_device_sampling_config": {}}, {"lm_head_pad": True, "logical_nc_config": 2}),
@@ -54,6 +63,11 @@ def test_the_defaults_are_accepted() -> None:
     assert refused() == []
     assert refused(tp_degree=8, batch_size=8, is_continuous_batching=True, attention_dp_degree=2) == []
     assert refused(batch_size=4, token_generation_batches=[1, 4]) == []
+    assert refused(is_full_model_shuffled=True, is_mxfp4_compute=True) == []
+    kept = ["lm_head"]
+    assert (
+        refused(quantized_mlp_kernel_enabled=True, qkv_kernel_enabled=True, modules_to_not_convert=kept) == []
+    )
 
 
 DP = {"tp_degree": 8, "batch_size": 8, "is_continuous_batching": True}
@@ -75,7 +89,13 @@ CONFLICTS: list[tuple[dict[str, Any], str, str]] = [
     ({"activation_quantization_type": "DYNAMIC"}, "AssertionError", "Unsupported activation quantization"),
     ({"strided_context_parallel_kernel_enabled": True}, "ValueError", "CP must also be enabled"),
     ({"attn_block_tkg_nki_kernel_enabled": True}, "AssertionError", "When attn-block-tkg-nki-kernel-enabled"),
-    ({"attn_block_tkg_nki_kernel_cache_update": True}, "AssertionError", ""),
+    ({"attn_block_tkg_nki_kernel_cache_update": True}, "AssertionError",
+     "attn-block-tkg-nki-kernel-cache-update can only be enabled with"),
+    ({**DP, "attention_dp_degree": 2, "qkv_kernel_enabled": True, "attn_block_tkg_nki_kernel_enabled": True,
+      "attn_block_tkg_nki_kernel_cache_update": True}, "ValueError", "kv_cache_update_with_kernel must be"),
+    ({"is_full_model_shuffled": True}, "AssertionError", "is_full_model_shuffled is enabled, but"),
+    ({"quantized_mlp_kernel_enabled": True, "qkv_kernel_enabled": True}, "AssertionError",
+     "Could not find modules_to_not_convert"),
     ({"k_cache_transposed": True, "is_block_kv_layout": True}, "AssertionError", "Transposed K cache"),
     ({"qkv_kernel_enabled": True, "attn_block_tkg_nki_kernel_enabled": True, "flash_decoding_enabled": True},
      "AssertionError", "Attention TKG kernels do not yet support"),

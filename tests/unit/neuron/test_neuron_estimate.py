@@ -160,11 +160,6 @@ def test_a_draft_and_adapters_are_added() -> None:
     assert found.core_bytes - plain.core_bytes == draft + 100 * MIB
 
 
-def test_a_hub_id_costs_four_bytes_a_parameter_of_memory_and_disk() -> None:
-    found = estimate(load(LLAMA_8B, 8, from_hub_float32=True), room("trn1.32xlarge"))
-    assert amount(found.host, "checkpoint") == amount(found.disk, "float32 copy") == 4 * 8_030_261_248
-
-
 def test_disk_holds_download_shards_and_graphs() -> None:
     where = room("trn1.32xlarge", disk_free_bytes=30 * GIB)
     saved = load(LLAMA_8B, 8, save_sharded=True)
@@ -342,7 +337,6 @@ def loads(draw: st.DrawFn) -> Load:
         is_tied=draw(st.booleans()),
         is_multimodal=draw(st.booleans()),
         save_sharded=draw(st.booleans()),
-        from_hub_float32=draw(st.booleans()),
     )
 
 
@@ -447,11 +441,10 @@ def test_the_example_in_the_docs() -> None:
 
 
 def test_the_docs_give_each_formula_and_its_basis() -> None:
-    everything = load(LLAMA_8B, 8, draft_parameters=1, lora_bytes=1, save_sharded=True, from_hub_float32=True)
+    everything = load(LLAMA_8B, 8, draft_parameters=1, lora_bytes=1, save_sharded=True)
     found = estimate(everything, room("trn1.32xlarge"))
     blocks = estimate(replace(everything, kv_blocks=1, block_size=1), room("trn1.32xlarge"))
-    local = estimate(replace(everything, from_hub_float32=False), room("trn1.32xlarge"))
     text = DOCS.read_text(encoding="utf-8")
     quantized = estimate(replace(everything, quantized="int8"), room("trn1.32xlarge"))
-    for one in (*found.per_core, *blocks.per_core, *found.host, *local.host, *found.disk, *quantized.disk):
+    for one in (*found.per_core, *blocks.per_core, *found.host, *found.disk, *quantized.disk):
         assert f"| {one.name} | {one.formula} | {one.basis} |" in text

@@ -141,6 +141,13 @@ def test_an_unknown_key_says_what_becomes_of_it() -> None:
     assert "drops it without a word" in fault.message
 
 
+def test_the_sizes_of_qwen2_vl_are_known() -> None:
+    """As in AWS's tutorial."""
+    sizes = {"default_image_width": 640, "default_image_height": 320}
+    assert check_keys({"vision_neuron_config": sizes}, generation="nxdi", version="0.8.16251") == ()
+    assert one({"vision_neuron_config": {"default_image_width": "640"}}).kind == "bad-value"
+
+
 def test_a_quantized_type_may_be_written_in_capitals() -> None:
     assert check_keys({"quantization_dtype": "F8E4M3"}, generation="nxdi", version=None) == ()
 

@@ -28,6 +28,7 @@ SCOUT = {
     "text_config": {"attention_chunk_size": 8192, "num_attention_heads": 40, "num_key_value_heads": 8},
 }
 PIXTRAL = {"architectures": ["LlavaForConditionalGeneration"]}
+QWEN3_VL = {"architectures": ["Qwen3VLForConditionalGeneration"]}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -366,8 +367,71 @@ def test_a_model_with_a_vision_encoder_takes_two_configurations() -> None:
 def test_chunked_attention_refuses_prefix_caching_beyond_a_chunk() -> None:
     engine = {"block_size": 32, "enable_prefix_caching": True, "max_model_len": 16384}
     text = "The Neuron config is_prefix_caching: True is not yet supported with chunked attention."
-    assert first(start(engine, config=SCOUT))[2].startswith(text)
-    assert start({**engine, "max_model_len": 8192}, config=SCOUT).refusals == ()
+    (refusal,) = start(engine, config=SCOUT).refusals
+    assert refusal.message.startswith(text)
+    within = start({**engine, "max_model_len": 8192}, config=SCOUT)
+    assert [one.message for one in within.refusals] == ["Llama4 does not yet support block_kv_layout."]
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [
+        (16384, None),
+        (8200, "The last chunk must be divisible by cp_degree: 16"),
+        (8192, None),  # one chunk
+    ],
+)
+def test_context_parallelism_divides_the_chunks_of_attention(length: int, text: str | None) -> None:
+    settings = {"text_neuron_config": {"tp_degree": 16, "cp_degree": 16}}
+    refusals = start({"max_model_len": length}, settings, config=SCOUT).refusals
+    assert [one.message for one in refusals] == ([text] if text else [])
+    odd = {**SCOUT, "text_config": {**SCOUT["text_config"], "attention_chunk_size": 1000}}
+    refusals = start({"max_model_len": 8192}, settings, config=odd).refusals
+    said = "attention_chunk_size: 1000 must be divisible by cp_degree: 16"
+    assert [one.message for one in refusals] == [said]
+
+
+@pytest.mark.parametrize(
+    ("config", "plugin", "name"),
+    [(SCOUT, "0.3.0", "Llama4"), (PIXTRAL, "0.3.0", "Pixtral"), (QWEN3_VL, "0.4.1", "Qwen3VL")],
+)
+def test_a_model_with_a_vision_encoder_refuses_what_it_has_not(
+    config: dict[str, Any], plugin: str, name: str
+) -> None:
+    blocks = {"block_size": 32, "enable_prefix_caching": True}
+    draft = {"speculative_config": {"method": "eagle", "model": "draft", "num_speculative_tokens": 3}}
+    said = [one.message for one in start({**blocks, **draft}, config=config, plugin=plugin).refusals]
+    assert said == [
+        f"{name} does not yet support block_kv_layout.",
+        f"{name} does not yet support fused speculation.",
+    ]
+    assert start(config=config, plugin=plugin).refusals == ()
+    assert start({**blocks, **draft}).refusals == (), "a model of text alone has both"
+
+
+def test_qwen3_vl_shares_no_attention() -> None:
+    for setting, said in (
+        ("cp_degree", "context parallel"),
+        ("attention_dp_degree", "attention data parallel"),
+    ):
+        settings = {"text_neuron_config": {setting: 2}}
+        prediction = start(override=settings, config=QWEN3_VL, plugin="0.4.1")
+        assert first(prediction)[2] == f"Qwen3VL does not yet support {said}"
+
+
+def test_sequence_parallelism_divides_each_prefill_bucket() -> None:
+    """The plugin's own test: 6024 tokens at TP 32 end with this text."""
+    engine = {"tensor_parallel_size": 32, "max_model_len": 6024}
+    (refusal,) = start(engine, {"sequence_parallel_enabled": True}).refusals
+    assert (refusal.stage, refusal.error) == ("compile", "AssertionError")
+    assert refusal.message == (
+        "When sequence parallel is enabled, context length (6024) must be divisible by TP group size (32)"
+    )
+    assert start(engine).refusals == ()
+    assert start({**engine, "max_model_len": 6016}, {"sequence_parallel_enabled": True}).refusals == ()
+    pairs = {"block_size": 8, "enable_prefix_caching": True}
+    (refusal,) = start(engine | pairs, {"sequence_parallel_enabled": True}).refusals
+    assert "context length (6024)" in refusal.message
 
 
 def test_without_a_length_only_the_engine_is_told() -> None:

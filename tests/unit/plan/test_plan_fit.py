@@ -12,32 +12,13 @@ from neuronctl.model.resolve import resolve_model
 from neuronctl.neuron.estimate import Estimate
 from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan, Setting
+from neuronctl.plan.reference import MADE_FOR
 from neuronctl.profile.resolve import load_profile
 from neuronctl.stack.assume import assume_stack
 from tests.plan_sample import WIDTH, neuron_plan, sample_host, sample_model
 
 FOLDER = Path(__file__).parents[3] / "profiles"
 GIB = 2**30
-
-# Where each shipped profile is meant to run.
-INTENDED = {
-    "tinyllama-tp2": "inf2.xlarge",
-    "llama-3.1-8b": "inf2.48xlarge",
-    "llama-3.3-70b": "trn2.48xlarge",
-    "llama-4-scout": "trn2.48xlarge",
-    "pixtral-12b": "inf2.48xlarge",
-    "qwen2.5-7b": "inf2.48xlarge",
-    "qwen3-8b": "trn2.48xlarge",
-    "qwen3-30b-a3b": "trn2.48xlarge",
-    "llama-3.1-8b-eagle": "trn2.48xlarge",
-    "llama-3.1-8b-lora": "trn2.48xlarge",
-    "llama-3.1-8b-prefix-caching": "trn2.48xlarge",
-    "llama-3.1-8b-int8": "trn2.48xlarge",
-    "llama-3.1-8b-fp8": "trn2.48xlarge",
-    "llama-3.1-8b-chunked-prefill": "trn2.48xlarge",
-    "llama-3.1-8b-cpu-sampling": "trn1.32xlarge",
-    "llama-3.1-8b-tools": "trn1.32xlarge",
-}
 
 
 def shipped(
@@ -71,13 +52,11 @@ def small(tmp_path: Path, text: str = "", **options: Any) -> Estimate:
     return estimated(neuron_plan(tmp_path, text, **options))
 
 
-def test_every_shipped_profile_has_an_instance_here() -> None:
-    assert set(INTENDED) == {path.stem for path in FOLDER.glob("*.yaml")} - {"smollm2-cpu"}
-
-
-@pytest.mark.parametrize("name", sorted(INTENDED))
-def test_a_shipped_profile_fits_where_it_is_meant_to_run(tmp_path: Path, name: str) -> None:
-    plan = shipped(tmp_path, name, INTENDED[name])
+@pytest.mark.parametrize(
+    ("name", "target"), [(name, one) for name, instances in MADE_FOR.items() for one in instances]
+)
+def test_a_shipped_profile_fits_where_it_is_meant_to_run(tmp_path: Path, name: str, target: str) -> None:
+    plan = shipped(tmp_path, name, target)
     estimate = estimated(plan)
     assert (estimate.refused, estimate.doubtful) == ((), ())
     assert (estimate.fits_core, estimate.fits_host, estimate.fits_disk) == (True, True, None)
@@ -97,7 +76,7 @@ def test_a_shipped_profile_fits_where_it_is_meant_to_run(tmp_path: Path, name: s
     ],
 )
 def test_weights_and_kv_cache_of_a_core(tmp_path: Path, name: str, weights: float, kv_cache: int) -> None:
-    plan = shipped(tmp_path, name, INTENDED[name])
+    plan = shipped(tmp_path, name, MADE_FOR[name][0])
     tokens = 1
     for setting in ("max_model_len", "max_num_seqs"):
         value = plan.engine[setting].value
@@ -144,11 +123,15 @@ def test_settings_that_win_over_vllm_s_arguments_are_what_is_estimated(tmp_path:
 
 
 def test_the_smallest_tensor_parallel_size_that_fits_is_chosen(tmp_path: Path) -> None:
-    def degree(target: str) -> Setting:
-        unsaid = ("engine.tensor_parallel_size=null", "engine.max_num_seqs=4")
+    def degree(target: str, *sets: str) -> Setting:
+        unsaid = ("engine.tensor_parallel_size=null", "engine.max_num_seqs=4", *sets)
         return shipped(tmp_path, "llama-3.3-70b", target, sets=unsaid).engine["tensor_parallel_size"]
 
     assert degree("trn2.48xlarge").value == 8
+    # With LNC 1 nobody says how much memory a core has.
+    assert degree("trn2.48xlarge", 'env.NEURON_LOGICAL_NC_CONFIG="1"').value == 64
+    assert degree("trn2.48xlarge", "neuron.logical_nc_config=1").value == 64
+    assert degree("trn2.48xlarge", "features.lora={adapters: {a: ./a}, max_rank: 256}").value == 16
     assert degree("trn1.32xlarge").value == 16
     assert "the smallest degree" in degree("trn1.32xlarge").origin
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from neuronctl.machine.devices import NeuronDevice
 from tests.plan_sample import found, neuron_plan
 
-DEVICE = NeuronDevice(0, (0, 1), 32 * 2**30, 1, (), ())
+DEVICE = NeuronDevice(0, (0, 1), 1, ())
 
 
 def test_container_no_device(tmp_path: Path) -> None:

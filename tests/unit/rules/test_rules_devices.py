@@ -14,14 +14,13 @@ from neuronctl.stack.assume import assume_stack
 from neuronctl.stack.detect import Stack
 from tests.plan_sample import found, neuron_plan
 
-GIB = 2**30
 TP4 = "engine: {tensor_parallel_size: 4}\n"
 
 
 def devices(*indexes: int, cores: int = 2, lnc: int = 1) -> tuple[NeuronDevice, ...]:
     """Devices with these numbers, nobody on them; cores are counted over those that are visible."""
     return tuple(
-        NeuronDevice(index, tuple(range(at * cores, (at + 1) * cores)), 32 * GIB, lnc, (), ())
+        NeuronDevice(index, tuple(range(at * cores, (at + 1) * cores)), lnc, ())
         for at, index in enumerate(indexes)
     )
 
@@ -35,7 +34,7 @@ def held(by: dict[int, tuple[NeuronProcess, ...]]) -> tuple[NeuronDevice, ...]:
 
 
 def process(pid: int, command: str) -> NeuronProcess:
-    return NeuronProcess(pid, command, "2.30.51.0")
+    return NeuronProcess(pid, command)
 
 
 def one(tmp_path: Path, rule: str, text: str = "", **facts: Any) -> Finding | None:

@@ -87,6 +87,16 @@ def test_estimate_core_with_nothing_that_fits(tmp_path: Path) -> None:
     assert "features.quantization.weights: int8" in str(finding.fix)
 
 
+def test_estimate_core_where_no_source_states_a_core_s_memory(tmp_path: Path) -> None:
+    """With LNC 1 two cores of Trainium2 share a bank of 24 GiB; nobody says how."""
+    plan = planned(tmp_path, LLAMA_8B, 2, 8192, 16, "trn2.3xlarge", machine={"lnc": 1})
+    assert plan.outlook is not None
+    assert plan.outlook.lnc == 1
+    assert plan.outlook.estimate is not None
+    assert plan.outlook.estimate.core_bytes > 12 * GIB
+    assert [one.id for one in plan.findings if one.id.startswith("estimate.core")] == []
+
+
 def test_estimate_core_tight(tmp_path: Path) -> None:
     """15.5 GiB of weights and KV cache leave no room for a workspace that nobody knows."""
     plan = planned(tmp_path, LLAMA_8B, 2, 8192, 16, "trn1.32xlarge")

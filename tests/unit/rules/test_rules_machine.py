@@ -11,8 +11,6 @@ from neuronctl.machine.devices import NeuronDevice
 from neuronctl.result import Finding
 from tests.plan_sample import found, neuron_plan
 
-GIB = 2**30
-
 
 def one(tmp_path: Path, rule: str, text: str = "", **facts: Any) -> Finding | None:
     """What the rule says, at most one thing; every finding comes with a source and a fix."""
@@ -34,7 +32,7 @@ def said(tmp_path: Path, rule: str, text: str = "", **facts: Any) -> Finding:
 def devices(count: int, cores: int = 2, lnc: int = 1) -> tuple[NeuronDevice, ...]:
     """Devices of a machine that is here, nobody on them."""
     return tuple(
-        NeuronDevice(index, tuple(range(index * cores, (index + 1) * cores)), 32 * GIB, lnc, (), ())
+        NeuronDevice(index, tuple(range(index * cores, (index + 1) * cores)), lnc, ())
         for index in range(count)
     )
 

@@ -7,18 +7,11 @@ from typing import Any
 
 import pytest
 
-from neuronctl.result import Finding
-from tests.plan_sample import MINIMAL, found, neuron_plan
+from tests.plan_sample import MINIMAL, found, neuron_plan, only
 
 EAGLE = f"{MINIMAL}features: {{speculative: {{method: eagle, model: org/draft, tokens: 5}}}}\n"
 SCALARS = "XLA_HANDLE_SPECIAL_SCALAR"
 CPU_SAMPLING = "NEURON_ON_DEVICE_SAMPLING_DISABLED"
-
-
-def only(findings: list[Finding]) -> Finding:
-    """The one finding."""
-    assert len(findings) == 1, findings
-    return findings[0]
 
 
 def test_nxdi_quantized_needs_path(tmp_path: Path) -> None:

@@ -9,15 +9,8 @@ import pytest
 import yaml
 
 import neuronctl.stack.flags
-from neuronctl.result import Finding
 from neuronctl.rules.nxdi_flags import _TRIED_NEXT
-from tests.plan_sample import found, neuron_plan
-
-
-def only(findings: list[Finding]) -> Finding:
-    """The one finding."""
-    assert len(findings) == 1, findings
-    return findings[0]
+from tests.plan_sample import found, neuron_plan, only
 
 
 @pytest.mark.parametrize(

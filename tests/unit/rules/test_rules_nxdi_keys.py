@@ -7,14 +7,7 @@ from pathlib import Path
 import pytest
 
 from neuronctl.neuron.migration import is_foreign
-from neuronctl.result import Finding
-from tests.plan_sample import found, neuron_plan
-
-
-def only(findings: list[Finding]) -> Finding:
-    """The one finding."""
-    assert len(findings) == 1, findings
-    return findings[0]
+from tests.plan_sample import found, neuron_plan, only
 
 
 def test_nxdi_additional_config(tmp_path: Path) -> None:

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuronctl.neuron.keys import known_keys
-from neuronctl.result import Finding
 from neuronctl.rules.all import RULES
 from neuronctl.rules.nxdi_refusals import TOLD, topic
-from tests.plan_sample import found, neuron_plan
+from tests.plan_sample import found, neuron_plan, only
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 8192) | st.sampled_from(["", "f8e4m3", "bfloat16", "x"]),
@@ -32,12 +31,6 @@ LLAMA4 = {
     "vision_config": {},
     "text_config": {"model_type": "llama4_text"},
 }
-
-
-def only(findings: list[Finding]) -> Finding:
-    """The one finding."""
-    assert len(findings) == 1, findings
-    return findings[0]
 
 
 @pytest.mark.parametrize(
@@ -96,12 +89,13 @@ def test_nxdi_heads_padded(tmp_path: Path) -> None:
 
 def test_nxdi_heads_padded_as_documented(tmp_path: Path) -> None:
     config = {"num_attention_heads": 40, "num_key_value_heads": 8, "hidden_size": 640}
-    config |= {"architectures": ["Llama4ForConditionalGeneration"]}
-    plan = neuron_plan(tmp_path, "engine:\n  tensor_parallel_size: 24\n", config=config)
-    finding = only(found(plan, "nxdi.heads-padded-as-documented"))
-    assert finding.severity == "warning"
-    assert "17% of the attention work is padding" in finding.message
-    assert not found(plan, "nxdi.heads-padded")
+    for architecture in ("Llama4ForConditionalGeneration", "LlavaForConditionalGeneration"):
+        config |= {"architectures": [architecture]}
+        plan = neuron_plan(tmp_path, "engine:\n  tensor_parallel_size: 24\n", config=config)
+        finding = only(found(plan, "nxdi.heads-padded-as-documented"))
+        assert finding.severity == "warning"
+        assert "17% of the attention work is padding" in finding.message
+        assert not found(plan, "nxdi.heads-padded")
 
 
 def test_nxdi_multimodal_flat_keys(tmp_path: Path) -> None:
@@ -113,6 +107,9 @@ def test_nxdi_multimodal_flat_keys(tmp_path: Path) -> None:
     assert finding.fix == "put it under neuron.text_neuron_config: {fused_qkv: …}"
     assert str(finding.place) == "sample.yaml:2: neuron.fused_qkv"
     assert not found(plan, "nxdi.plugin-refuses")
+    named = neuron_plan(tmp_path, "neuron: {text_config: {fused_qkv: true}}\n", config=LLAMA4)
+    assert only(found(named, "nxdi.multimodal-flat-keys")).fix == "write text_neuron_config"
+    assert not found(named, "nxdi.unknown-key"), "one cause is told once"
     nested = "neuron: {text_neuron_config: {fused_qkv: true}}\n"
     assert not found(neuron_plan(tmp_path, nested, config=LLAMA4), "nxdi.multimodal-flat-keys")
     assert not found(neuron_plan(tmp_path, text), "nxdi.multimodal-flat-keys")
@@ -180,8 +177,51 @@ def test_what_chunked_attention_does_not_go_with(tmp_path: Path, text: str, fix:
     assert "is not yet supported with chunked attention" in finding.message
     assert finding.fix == f"set {fix}"
     assert str(finding.place) == f"sample.yaml:2: {place}"
-    short = f"{text}engine: {{max_model_len: 128}}\n"
-    assert not found(neuron_plan(tmp_path, short, config=config), "nxdi.plugin-refuses")
+    short = neuron_plan(tmp_path, f"{text}engine: {{max_model_len: 128}}\n", config=config)
+    assert not any("chunked attention" in one.message for one in short.findings)
+
+
+@pytest.mark.parametrize(
+    ("text", "config", "message", "fix"),
+    [
+        (
+            "engine: {max_model_len: 999}\nneuron: {tp_degree: 8, sequence_parallel_enabled: true}\n",
+            {},
+            "context length (999) must be divisible by TP group size (8)",
+            "let TP divide engine.max_model_len and each prefill bucket",
+        ),
+        (
+            "engine: {max_model_len: 4096}\nneuron: {vision_neuron_config: {seq_len: 2048}}\n",
+            LLAMA4,
+            "max_context_length cannot be more than max_length",
+            "leave seq_len and max_length to engine.max_model_len, or set max_context_length beside",
+        ),
+        (
+            "features: {prefix_caching: true}\n",
+            LLAMA4,
+            "Llama4 does not yet support block_kv_layout.",
+            "set features.prefix_caching and features.chunked_prefill to false",
+        ),
+        (
+            "model: {id: org/small}\nfeatures: {speculative: {method: eagle, model: org/draft, tokens: 3}}\n",
+            LLAMA4,
+            "Llama4 does not yet support fused speculation.",
+            "remove features.speculative",
+        ),
+        (
+            "neuron: {quantized_mlp_kernel_enabled: true, qkv_kernel_enabled: true}\n",
+            {},
+            "Could not find modules_to_not_convert for quantized model.",
+            "set neuron.modules_to_not_convert",
+        ),
+    ],
+)
+def test_a_refusal_says_what_mends_it(
+    tmp_path: Path, text: str, config: dict[str, Any], message: str, fix: str
+) -> None:
+    finding = only(found(neuron_plan(tmp_path, text, config=config), "nxdi.plugin-refuses"))
+    assert message in finding.message
+    assert finding.fix is not None and finding.fix.startswith(fix)
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,12 @@ from neuronctl.stack.assume import assume_stack
 from neuronctl.stack.compat import (
     PluginRelease,
     Sdk,
-    identify,
-    install_words,
-    official_plugins,
     package_rules,
     placeholders,
     sdks,
 )
+from neuronctl.stack.identify import identify
+from neuronctl.stack.install import install_words
 from tests.reference import reference
 
 # The reference's names for packages.
@@ -92,17 +91,6 @@ def test_the_plugins_of_an_sdk_are_the_reference_s(row: dict[str, Any]) -> None:
             assert plugin.note and python in plugin.note
         else:
             assert plugin.python == python
-
-
-def test_the_plugin_s_own_table() -> None:
-    table = reference("compat")["official_plugin_table"]
-    assert len(official_plugins()) == len(table["rows"])
-    for one, stated in zip(official_plugins(), table["rows"], strict=True):
-        assert (one.version, one.vllm, one.sdk) == (stated["plugin"], stated["vllm"], stated["sdk"])
-        assert (one.nxdi, one.status) == (stated["nxdi"], stated["status"])
-        assert list(one.instances) == [name.lower() for name in stated["instances"]]
-        listed = [plugin for sdk, plugin in PLUGINS if sdk.version.startswith(one.sdk)]
-        assert one.version in {plugin.version for plugin in listed}
 
 
 def test_the_placeholders_are_the_known_issue_s() -> None:

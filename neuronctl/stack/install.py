@@ -1,0 +1,39 @@
+"""What to type to install a plugin of an SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from neuronctl.stack.compat import PluginRelease, Sdk
+from neuronctl.stack.pip_index import AWS_HOST
+from neuronctl.stack.version import fits_any, newest
+
+PIP_REPOSITORY = f"https://{AWS_HOST}"
+_PLUGIN_SOURCE = "git+https://github.com/vllm-project/vllm-neuron.git"
+# What the plugin's images install beside it (dlc:vllm/inference/*/Dockerfile.neuronx).
+_REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "nxdi": (
+        "neuronx-cc",
+        "torch-neuronx",
+        "neuronx-distributed",
+        "neuronx-distributed-inference",
+    ),
+    "native": ("neuronx-cc", "nki", "libtorch-neuronx-lite"),
+}
+
+
+def install_words(sdk: Sdk, plugin: PluginRelease) -> str:
+    """What to type to install this plugin with this SDK: `pip install` with exact pins.
+
+    The plugin comes from the pip repository where the SDK's manifest has it, else from the branch that its
+    image is built from. Where neither is known the image is named instead.
+    """
+    in_manifest = fits_any(plugin.version, sdk.packages.get("vllm-neuron", ()))
+    if not in_manifest and plugin.branch is None:
+        return f"docker pull {plugin.image}"
+    words = ["pip", "install", f"--extra-index-url={PIP_REPOSITORY}"]
+    for name in _REQUIRED[plugin.generation]:
+        if version := newest(sdk.wants(name, plugin)):
+            words.append(f"{name}=={version}")
+    words.append(f"vllm-neuron=={plugin.version}" if in_manifest else f"{_PLUGIN_SOURCE}@{plugin.branch}")
+    return " ".join(words)
