@@ -91,11 +91,7 @@ def plan_request(request: Request, host: Host, *, may_download: bool = False) ->
         retyped=request.retyped,
     )
     if request.target and plan.backend == "cpu":
-        raise UsageError(
-            f"--target {request.target}: the cpu backend plans for the machine it runs on",
-            fix="leave --target out, or say with --stack or --python which Neuron software is meant",
-            code="usage.target-for-cpu",
-        )
+        raise _target_for_cpu(request.target, plan)
     return plan
 
 
@@ -145,6 +141,21 @@ def _stack(request: Request, profile: Profile, host: Host) -> Stack:
 
     wanted = profile.shape.backend
     return assume_stack(request.stack, generation=wanted if wanted in ("nxdi", "native") else None)
+
+
+def _target_for_cpu(target: str, plan: Plan) -> UsageError:
+    """The error for an instance type that a plan of the cpu backend has no use for."""
+    from neuronctl.stack.lack import find_lack
+
+    lack = find_lack(plan.stack) if plan.profile.shape.backend == "auto" else None
+    return UsageError(
+        f"--target {target}: the cpu backend plans for the machine it runs on"
+        + (f"; and it is this backend because {lack.what}" if lack else ""),
+        fix=lack.fix
+        if lack
+        else "leave --target out, or say with --stack or --python which Neuron software is meant",
+        code="usage.target-for-cpu",
+    )
 
 
 def _check_runnable(plan: Plan) -> None:

@@ -38,7 +38,8 @@ _BEGINNINGS = (
 )
 # Says where a key is. Shown where it looks like a variable: somebody may have put the key itself there.
 _VARIABLES = frozenset({"api_key_env"})
-# Arguments of vLLM and entries of a model's configuration whose names hold such a word and no secret.
+# Arguments of vLLM, Neuron settings and entries of a model's configuration whose names hold such a word, and
+# no secret.
 _PLAIN = frozenset(
     {
         "num_key_value_heads",
@@ -48,6 +49,15 @@ _PLAIN = frozenset(
         "pad_token_id",
         "image_token_id",
         "image_token_index",
+        "token_generation_buckets",
+        "token_generation_batches",
+        "token_tree_config",
+        "prompt_token_ids",
+        "prompt_token_ids_path",
+        "disable_numeric_cc_token",
+        "skip_dma_token",
+        "optimized_block_to_token_mapping",
+        "parallelize_token_to_block_mapping",
     }
 )
 

@@ -69,19 +69,19 @@ def outlook_data(outlook: Outlook) -> dict[str, object]:
     return data
 
 
-def machine_text(machine: Machine) -> str | None:
-    """The instance in a line, None where it has nothing of Neuron."""
+def machine_text(machine: Machine, outlook: Outlook | None) -> str | None:
+    """The instance in a line, at the LNC in force; None where it has nothing of Neuron."""
     instance = machine.instance
     if instance is None:
         return f"{machine.instance_name} ({machine.instance_source})" if machine.instance_name else None
-    lnc = machine.lnc or instance.lnc_default
+    lnc = outlook.lnc if outlook is not None else (machine.lnc or instance.lnc_default)
     cores = instance.logical_cores.get(lnc)
     memory = instance.core_memory_bytes.get(lnc)
     each = f", {memory / _GIB:g} GiB each" if memory else ""
     driver = f", driver {machine.driver}" if machine.driver else ""
     return (
         f"{instance.name} ({machine.instance_source}): {instance.devices} x {instance.chip}, "
-        f"{cores} logical cores (LNC {lnc}){each}{driver}"
+        f"{cores if cores is not None else 'no'} logical cores (LNC {lnc}){each}{driver}"
     )
 
 

@@ -90,6 +90,7 @@ def plan_text(plan: Plan, compiled: bool) -> str:
     if plan.model.config_from != "config.json":
         here += f"; facts from {plan.model.config_from}"
     memory = f", {machine.memory_bytes / 2**30:.1f} GiB" if machine.memory_bytes else ""
+    processor = f"{machine.architecture}, {machine.cores} cores{memory}"
     versions = ", ".join(f"{name} {version}" for name, version in stack.versions.items())
     state = "compiled" if compiled else "not compiled yet"
     if plan.profile.shape.artifacts.policy == "never":
@@ -105,7 +106,7 @@ def plan_text(plan: Plan, compiled: bool) -> str:
         f"backend   {plan.backend}",
         f"model     {model} ({facts.architecture}{tied}{here})",
         f"          {plan.model.path}",
-        f"machine   {machine_text(machine) or f'{machine.architecture}, {machine.cores} cores{memory}'}",
+        f"machine   {machine_text(machine, plan.outlook) or processor}",
         f"stack     {versions}",
         *([f"          {sdk}"] if (sdk := stack_text(stack)) else []),
         f"          Python {stack.python_version}, {stack.python} ({stack.chosen_by})",
@@ -126,7 +127,7 @@ def plan_text(plan: Plan, compiled: bool) -> str:
     if plan.findings:
         lines += ["", "findings"]
         for finding in plan.findings:
-            lines += indented(finding_text(finding, sys.stdout))
+            lines += indented(finding_text(finding, sys.stdout, indent=2))
     return "\n".join(lines)
 
 

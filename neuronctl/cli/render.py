@@ -144,14 +144,30 @@ def render_error(command: str, error: NeuronctlError, *, as_json: bool, data: Ma
     stream.flush()
 
 
-def finding_text(finding: Finding, stream: TextIO) -> str:
-    """A finding in two to three lines."""
-    head = paint(finding.severity, _SEVERITY_COLOURS[finding.severity], stream)
+def finding_text(finding: Finding, stream: TextIO, *, indent: int = 0) -> str:
+    """A finding in two to three lines; on a terminal in as many as its width asks for, less `indent`."""
     place = f" ({finding.place})" if finding.place else ""
-    text = f"{head} {finding.id}: {finding.message}{place}\n"
+    text = _fitted(f"{finding.severity} {finding.id}: {finding.message}{place}", "  ", stream, indent)
+    head = paint(finding.severity, _SEVERITY_COLOURS[finding.severity], stream)
+    text = head + text.removeprefix(finding.severity) + "\n"
     if finding.fix:
-        text += f"  {paint('try', 'cyan', stream)}: {finding.fix}\n"
+        fix = _fitted(f"  try: {finding.fix}", "       ", stream, indent)
+        text += f"  {paint('try', 'cyan', stream)}" + fix.removeprefix("  try") + "\n"
     return text
+
+
+def _fitted(text: str, hanging: str, stream: TextIO, indent: int) -> str:
+    """`text` broken between words for the width of a terminal; as it is for a file or a pipe."""
+    if not stream.isatty():
+        return text
+    import shutil
+    import textwrap
+
+    width = max(40, shutil.get_terminal_size().columns - indent)
+    lines = textwrap.wrap(
+        text, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines)
 
 
 def _describe_error(error: NeuronctlError) -> dict[str, object]:

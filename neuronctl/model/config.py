@@ -23,6 +23,8 @@ TIED_BY_DEFAULT = {
     "llama4_text": False,
 }
 HEADS_BY_DEFAULT = {"mistral": 32, "llama4_text": 40}
+# Far above any size of a model, and small enough to calculate with.
+_LARGEST = 2**40
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def model_facts(config: dict[str, Any], named: str) -> ModelFacts:
     """Pick the facts from `config`, looking into a nested text configuration where there is one.
 
     `named` is the model as the user wrote it, for the error. Raises ModelNotResolved where no
-    architecture is given: vLLM and every Neuron plugin choose the model's code by it.
+    architecture is given, by which vLLM and every Neuron plugin choose the model's code, and where a size
+    is a text or a number that no model has.
     """
     architectures = config.get("architectures")
     if not isinstance(architectures, list) or not architectures or not isinstance(architectures[0], str):
@@ -121,12 +124,20 @@ def model_facts(config: dict[str, Any], named: str) -> ModelFacts:
     nested = config.get("text_config")
     text: dict[str, Any] = nested if isinstance(nested, dict) else {}
 
-    def number(*keys: str) -> int | None:
+    def number(*keys: str, least: int = 1) -> int | None:
         """The first key that the text part, or else the file, gives a whole number for."""
         for key in keys:
             value = text.get(key, config.get(key))
-            if isinstance(value, int) and not isinstance(value, bool):
-                return value
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                continue  # null, or in another shape than most models have it, such as one for each layer
+            if isinstance(value, str) or not least <= value <= _LARGEST or value != int(value):
+                raise ModelNotResolved(
+                    f"{named}: config.json gives {key} as {value!r:.40}, and no model has that: it must be a "
+                    f"whole number, {least} or more",
+                    fix="download the model again, or mend the file",
+                    code="model.broken-config",
+                )
+            return int(value)
         return None
 
     model_type = config.get("model_type")
@@ -138,7 +149,7 @@ def model_facts(config: dict[str, Any], named: str) -> ModelFacts:
     dtype = text.get("dtype") or text.get("torch_dtype") or config.get("dtype") or config.get("torch_dtype")
     tied = text.get("tie_word_embeddings", config.get("tie_word_embeddings"))
     # Mixtures name their experts in two ways; one that gives them no width of their own uses the common one.
-    experts = number("num_local_experts", "num_experts")
+    experts = number("num_local_experts", "num_experts", least=0) or None
     intermediate = number("intermediate_size")
     return ModelFacts(
         architecture=architectures[0],
@@ -155,6 +166,6 @@ def model_facts(config: dict[str, Any], named: str) -> ModelFacts:
         tied_by_default=TIED_BY_DEFAULT.get(text_type),
         intermediate_size=intermediate,
         experts=experts,
-        moe_intermediate_size=(number("moe_intermediate_size") or intermediate) if experts else None,
+        moe_intermediate_size=(number("moe_intermediate_size", least=0) or intermediate) if experts else None,
         is_multimodal=isinstance(config.get("vision_config"), dict),
     )

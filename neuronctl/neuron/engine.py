@@ -114,8 +114,10 @@ def _swap_error(stated: object, tp: int, host_memory_bytes: int | None) -> str |
 
     Source: vLLM's config/cache.py (verify_with_parallel_config); measured with 0.11.0.
     """
-    is_number = isinstance(stated, int | float) and not isinstance(stated, bool) and abs(stated) < _LARGEST
-    swap_gib = float(stated) if is_number else _SWAP_SPACE_GIB  # type: ignore[arg-type]
+    swap_gib = _SWAP_SPACE_GIB
+    if isinstance(stated, int | float) and not isinstance(stated, bool):
+        # A whole number may have more digits than a float can hold.
+        swap_gib = float(max(min(stated, _LARGEST), -_LARGEST))
     if not host_memory_bytes or swap_gib * tp * _GIB <= 0.7 * host_memory_bytes:
         return None
     return (

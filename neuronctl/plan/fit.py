@@ -18,9 +18,10 @@ from neuronctl.neuron.estimate import (
     kv_heads_per_core,
     smallest_that_fits,
 )
+from neuronctl.neuron.heads import PADDED_AS_DOCUMENTED
 from neuronctl.neuron.prediction import Prediction
 from neuronctl.plan.given import Given
-from neuronctl.plan.neuron import whole
+from neuronctl.plan.neuron import assign_cores, whole
 from neuronctl.plan.plan import Setting
 
 _BUCKETS_ASSUMED = 4
@@ -72,17 +73,20 @@ def choose_tensor_parallel(given: Given, defaults: Mapping[str, Setting], lnc: i
     """The smallest documented degree that divides the attention heads and whose cores hold the model.
 
     `defaults` are the other arguments where nobody says them. 1 where machine or model say too little, and
-    where somebody says a degree, which then wins.
+    where somebody says a degree, which then wins. Only the cores that are granted count.
     """
     effective = given.effective(given.engine(defaults))
     instance, heads = given.machine.instance, given.model.facts.attention_heads
     if "tensor_parallel_size" in effective or instance is None or not heads:
         return Setting(1, "neuronctl: vLLM's default")
+    granted, _ = assign_cores(given, 1, lnc)
+    room = _room(given, lnc, len(granted) if granted is not None else None)
+    documented = instance.tp_degrees or tuple(2**power for power in range(room.cores.bit_length()))
+    degrees = [degree for degree in documented if degree <= room.cores]
+    even = [degree for degree in degrees if heads % degree == 0]
+    may_pad = given.model.facts.architecture in PADDED_AS_DOCUMENTED
     length = whole(effective.get("max_model_len")) or 1
-    room = _room(given, lnc, None)
-    degrees = instance.tp_degrees or tuple(2**power for power in range(room.cores.bit_length()))
-    fitting = [degree for degree in degrees if degree <= room.cores and heads % degree == 0]
-    for degree in fitting:
+    for degree in degrees if may_pad else even:
         load = _load(
             given,
             effective,
@@ -93,7 +97,7 @@ def choose_tensor_parallel(given: Given, defaults: Mapping[str, Setting], lnc: i
         )
         if load is not None and estimate(load, room).fits_core:
             return Setting(degree, "neuronctl: the smallest degree whose cores hold the model")
-    return Setting(max(fitting, default=1), "neuronctl: the largest degree that divides the attention heads")
+    return Setting(max(even, default=1), "neuronctl: the largest degree that divides the attention heads")
 
 
 def _judge(

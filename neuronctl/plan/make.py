@@ -12,7 +12,7 @@ from neuronctl.plan.given import Decided, Given
 from neuronctl.plan.key import hash_inputs, shown_inputs
 from neuronctl.plan.plan import Plan
 from neuronctl.profile.resolve import Profile
-from neuronctl.rules.all import rules_for
+from neuronctl.rules.chosen import rules_for
 from neuronctl.rules.rule import by_severity, check
 from neuronctl.rules.situation import Situation
 from neuronctl.stack.detect import Stack

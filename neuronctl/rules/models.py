@@ -1,10 +1,9 @@
-"""Rules about single models: what is said of them on NxD Inference, and who may download them."""
+"""Rules about single models on NxD Inference."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from neuronctl.model.known import known_model
 from neuronctl.model.size import count_parameters
 from neuronctl.rules.nxdi_refusals import find_prediction, find_refusal, name_plugin, text_settings
 from neuronctl.rules.place import engine_key, neuron_key
@@ -355,35 +354,6 @@ def mllama_fused_qkv(situation: Situation) -> Remark | None:
     )
 
 
-@rule(
-    "model.gated",
-    "warning",
-    "sdk:vllm-neuron/docs/getting-started/setup-guide.md:36-37; gh:vllm-project/vllm#11189",
-    covers=("gated-model",),
-)
-def gated(situation: Situation) -> Remark | None:
-    """The hub lets a model of this kind go to those only who accepted its licence and say who they are.
-
-    Whether this user is logged in is not looked up; a token in HF_TOKEN is seen. Containers need it too.
-    """
-    model = situation.model
-    if model.here or model.source != "hub" or situation.machine.assumed:
-        return None
-    if any(situation.environment.get(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")):
-        return None
-    known = known_model(model.id, model.commit)
-    # "conflict" is what the record says where its sources differ.
-    if known is None or known.gated in (None, False, "conflict"):
-        return None
-    return Remark(
-        f"{model.id} is gated, its weights are not here, and HF_TOKEN is not set: unless you are logged in, "
-        "the download is refused",
-        fix=f"accept the licence at https://huggingface.co/{model.id}; then type hf auth login, or set "
-        "HF_TOKEN",
-        key="model.id",
-    )
-
-
 def _nxdi(situation: Situation) -> str:
     """The version of NxD Inference: 0.7 is SDK 2.27's, 0.8 SDK 2.28's, 0.9 SDK 2.29's (compat.yaml)."""
     return situation.stack.versions.get("neuronx-distributed-inference", "")
@@ -442,5 +412,4 @@ RULES = (
     qwen_on_inf2,
     llama4_fused_moe,
     mllama_fused_qkv,
-    gated,
 )

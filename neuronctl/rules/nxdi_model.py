@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from neuronctl.neuron.architectures import supported
-from neuronctl.neuron.heads import shard_heads
+from neuronctl.neuron.heads import PADDED_AS_DOCUMENTED, shard_heads
 from neuronctl.rules.nxdi_refusals import find_refusal, name_plugin, text_settings
 from neuronctl.rules.place import engine_key, neuron_key
 from neuronctl.rules.rule import Remark, rule
@@ -17,8 +17,6 @@ _MOST_CORES = 64
 _HEADS = (
     "sdk:libraries/nxd-inference/developer_guides/feature-guide.rst:145-146; nxdi:M/modules/attention/gqa.py"
 )
-# 40 heads of Llama 4 and 96 of Pixtral Large at TP 64, in AWS's tutorials and the tests of plugin 0.3.0.
-_PADDED_BY_AWS = frozenset({"Llama4ForConditionalGeneration", "LlavaForConditionalGeneration"})
 
 
 @rule("nxdi.unsupported-arch", "error", f"{_LOADER}:656-659", backends=_NXDI, covers=("unsupported-arch",))
@@ -82,7 +80,7 @@ def heads_padded(situation: Situation) -> Remark | None:
     zeros instead: every core works on them for each token, and holds their weights. Choose another degree;
     `--force` accepts the cost.
     """
-    if situation.model.facts.architecture in _PADDED_BY_AWS:
+    if situation.model.facts.architecture in PADDED_AS_DOCUMENTED:
         return None
     return _padded(situation)
 
@@ -98,7 +96,7 @@ def heads_padded_as_documented(situation: Situation) -> Remark | None:
 
     AWS's own tutorials and the plugin's tests take 64 for 40 and for 96 heads. What it costs is told.
     """
-    if situation.model.facts.architecture not in _PADDED_BY_AWS:
+    if situation.model.facts.architecture not in PADDED_AS_DOCUMENTED:
         return None
     return _padded(situation)
 

@@ -48,7 +48,7 @@ _TOPICS = (
 _MENDED: tuple[tuple[str, str, str | None], ...] = (
     (
         "max_context_length cannot be more than max_length",
-        "leave seq_len and max_length to engine.max_model_len, or set max_context_length beside a shorter one",
+        "leave seq_len and max_length to engine.max_model_len, or set max_context_length to a shorter one",
         None,
     ),
     (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from neuronctl.model.context import longest_context
+from neuronctl.rules.place import engine_key
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
 
@@ -44,50 +43,65 @@ def public_without_key(situation: Situation) -> Remark | None:
 @rule(
     "model.context-exceeded",
     "error",
-    "vLLM refuses a max_model_len above max_position_embeddings; plugin020:V/platform.py:92-98",
+    "vLLM's config/model.py (_get_and_verify_max_len); plugin020:V/platform.py:92-98",
     covers=("context-too-long",),
 )
 def context_exceeded(situation: Situation) -> Remark | None:
     """`engine.max_model_len` is beyond the positions that the model was made for.
 
     vLLM refuses it too, but only after it has started, and the Neuron plugin over NxD Inference takes
-    vLLM's check away (by its code): what happens past the limit is not known. A model whose positions are
-    stretched (`rope_scaling`, `rope_parameters`, `model_max_length`) and `hf_overrides` are left to vLLM.
-    Lower `engine.max_model_len`. `VLLM_ALLOW_LONG_MAX_MODEL_LEN=1` is respected.
+    vLLM's check away (by its code): what happens past the limit is not known. Positions that are stretched
+    (`rope_scaling` of yarn, linear, dynamic) count as vLLM counts them; Llama 3's way and longrope stretch
+    nothing. `hf_overrides`, and ways of scaling that neuronctl does not know, are left to vLLM. Lower
+    `engine.max_model_len`. `VLLM_ALLOW_LONG_MAX_MODEL_LEN=1` is respected.
     """
-    length, context = situation.engine.get("max_model_len"), situation.model.facts.context_length
-    if not isinstance(length, int) or context is None or length <= context:
+    length, positions = situation.engine.get("max_model_len"), situation.model.facts.context_length
+    if not isinstance(length, int) or positions is None or not 0 < positions < length:
         return None
-    config = situation.model.config
-    longest = config.get("model_max_length")
-    if isinstance(longest, int) and length <= longest:
-        return None
-    if _is_scaled(config) or situation.engine.get("hf_overrides"):
+    longest = longest_context(situation.model.config, positions)
+    if longest is None or length <= longest or situation.engine.get("hf_overrides"):
         return None
     if situation.environment.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") == "1":
         return None
     return Remark(
-        f"max_model_len {length} is beyond the {context} positions that {situation.model.id} was made for",
-        fix=f"set engine.max_model_len to {context} or less",
-        key="engine.max_model_len",
+        f"max_model_len {length} is beyond the {longest} positions that {situation.model.id} was made for",
+        fix=f"set engine.max_model_len to {longest} or less",
+        key=engine_key(situation, "max_model_len"),
     )
 
 
-def _is_scaled(config: Mapping[str, Any]) -> bool:
-    """Whether positions are stretched, so that vLLM reckons with more than the configuration's number.
+@rule(
+    "vllm.tool-parser-missing",
+    "error",
+    "measured on the parsers of vLLM 0.11.0, 0.16.0, 0.24.0 and 0.32.0",
+)
+def tool_parser_missing(situation: Situation) -> Remark | None:
+    """`--enable-auto-tool-choice` wants the name of a parser; vLLM stops at once without one.
 
-    Newer configurations say `rope_parameters`, also where nothing is stretched (`rope_type: default`).
+    Which parser it is depends on the model. `features.tools.parser` sets both.
     """
-    nested = config.get("text_config")
-    for one in (config, nested if isinstance(nested, dict) else {}):
-        scaling = one.get("rope_scaling") or one.get("rope_parameters")
-        if not isinstance(scaling, dict):
-            continue
-        # Some models have one such mapping for each kind of layer.
-        for each in (scaling, *(inner for inner in scaling.values() if isinstance(inner, dict))):
-            if each.get("rope_type", each.get("type", "default")) != "default":
-                return True
-    return False
+    engine = situation.engine
+    if engine.get("enable_auto_tool_choice") is not True or engine.get("tool_call_parser"):
+        return None
+    return Remark(
+        "enable_auto_tool_choice without a parser: vLLM stops with TypeError: Error: "
+        "--enable-auto-tool-choice requires --tool-call-parser",
+        fix="set features.tools.parser, such as llama3_json or hermes, or remove enable_auto_tool_choice",
+        key=engine_key(situation, "enable_auto_tool_choice"),
+    )
+
+
+@rule("vllm.lora-turned-off", "error", "measured: vLLM takes --lora-modules without --enable-lora")
+def lora_turned_off(situation: Situation) -> Remark | None:
+    """Adapters are named and LoRA is turned off: vLLM starts, and the adapters are not served."""
+    adapters = situation.profile.shape.features.lora.adapters
+    if not adapters or situation.engine.get("enable_lora") is not False:
+        return None
+    return Remark(
+        f"features.lora names {', '.join(adapters)}, and enable_lora is false: vLLM would start without them",
+        fix="remove engine.enable_lora, or features.lora",
+        key=engine_key(situation, "enable_lora"),
+    )
 
 
 @rule("server.api-key-missing", "error", _OURS)
@@ -108,4 +122,4 @@ def api_key_missing(situation: Situation) -> Remark | None:
     )
 
 
-RULES = (api_key_missing, public_without_key, context_exceeded)
+RULES = (api_key_missing, public_without_key, context_exceeded, tool_parser_missing, lora_turned_off)

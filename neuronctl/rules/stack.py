@@ -10,7 +10,6 @@ from neuronctl.stack.compat import sdks
 from neuronctl.stack.identify import identify_stack
 from neuronctl.stack.install import PIP_REPOSITORY, install_words
 from neuronctl.stack.installation import IMPORT_NAMES
-from neuronctl.stack.lack import find_lack
 from neuronctl.stack.version import at_least
 
 # Nothing that serves a model imports it.
@@ -69,30 +68,6 @@ def missing_module(situation: Situation) -> Remark | None:
     if found.sdk is not None and found.plugin is not None:
         fix += f", or {install_words(found.sdk, found.plugin)}"
     return Remark(f"{situation.stack.python} cannot import {', '.join(missing)}", fix=fix)
-
-
-@rule(
-    "stack.plugin-missing",
-    "warning",
-    "gh:vllm-project/vllm-neuron#7; gh:aws-neuron/aws-neuron-sdk#916",
-    backends=("cpu",),
-    covers=("pypi-placeholder", "wrong-dlc"),
-)
-def plugin_missing(situation: Situation) -> Remark | None:
-    """Neuron's packages are there, and no plugin that can be used: the model would run on the processor.
-
-    It happens in AWS's images without vLLM, and where pip took vllm-neuron from PyPI.
-    """
-    if situation.profile.shape.backend != "auto" or situation.stack.versions.keys().isdisjoint(IMPORT_NAMES):
-        return None
-    lack = find_lack(situation.stack)
-    if lack is None:
-        return None
-    return Remark(
-        f"this runs on the processor: {lack.what}",
-        fix=f"{lack.fix}; or say backend: cpu if the processor is meant",
-        key="backend",
-    )
 
 
 @rule(
@@ -217,7 +192,6 @@ def async_mode(situation: Situation) -> Remark | None:
 RULES = (
     pypi_placeholder,
     missing_module,
-    plugin_missing,
     mixed_sdk,
     unknown_sdk,
     shadowed_compiler,

@@ -16,7 +16,9 @@ import neuronctl.errors
 from neuronctl.cli.app import app
 from neuronctl.errors import Exit, NeuronctlError
 from neuronctl.rules.all import RULES
+from neuronctl.rules.chosen import rules_for
 from neuronctl.rules.reference import rules_page
+from neuronctl.rules.rule import ALL_BACKENDS
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -114,6 +116,11 @@ def test_every_rule_has_an_id_of_its_own_and_says_what_it_finds() -> None:
         what = (rule.look.__doc__ or "").strip()
         assert what.split("\n\n")[0].rstrip().endswith("."), rule.id
         assert rule.source, rule.id
+
+
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_a_plan_is_looked_at_by_every_rule_about_its_backend(backend: str) -> None:
+    assert rules_for(backend) == tuple(rule for rule in RULES if backend in rule.backends)
 
 
 def test_every_link_between_the_pages_leads_somewhere() -> None:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuronctl.neuron.keys import KeyFault, check_additional_config, check_keys, known_keys
+from neuronctl.neuron import keys
+from neuronctl.neuron.keys import Generation, KeyFault, check_additional_config, check_keys, known_keys
+from neuronctl.secret import redact
 from tests.reference import reference
 
 REFERENCE = reference("neuron_config_keys")
@@ -246,3 +250,13 @@ def test_no_additional_config_can_make_the_check_fail(config: Any, generation: A
     assert isinstance(
         check_additional_config(config, generation=generation, plugin="0.3.0", version=None), tuple
     )
+
+
+@pytest.mark.parametrize("generation", ["nxdi", "native"])
+def test_no_neuron_setting_is_taken_for_a_secret(generation: Generation) -> None:
+    """A plan shows each one, and its command is to be pasted."""
+    path = Path(keys.__file__).with_name("keys.yaml")
+    sections = yaml.safe_load(path.read_text(encoding="utf-8"))[generation]["sections"]
+    named = {key for section in sections for key in known_keys(generation, section)}
+    assert len(named) > 10
+    assert {key for key in named if redact((key,), [512]) != [512]} == set()

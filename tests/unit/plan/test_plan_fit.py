@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from neuronctl.host import Host
 from neuronctl.machine.detect import detect_machine
 from neuronctl.model.resolve import resolve_model
 from neuronctl.neuron.estimate import Estimate
@@ -14,6 +15,7 @@ from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan, Setting
 from neuronctl.plan.reference import MADE_FOR
 from neuronctl.profile.resolve import load_profile
+from neuronctl.profile.schema import ModelSection
 from neuronctl.stack.assume import assume_stack
 from tests.plan_sample import WIDTH, neuron_plan, sample_host, sample_model
 
@@ -163,3 +165,20 @@ def test_the_native_plugin_is_given_room_for_one_sequence(tmp_path: Path) -> Non
     text = "engine: {tensor_parallel_size: 2, max_model_len: 1024, max_num_seqs: 64}\n"
     found = small(tmp_path, text, target="trn2.3xlarge", stack="sdk-2.32")
     assert amounts(found)["KV cache"] == 1024 * 2 * 3 * 1 * 8 * 2
+
+
+def test_llama_4_is_padded_as_aws_runs_it(tmp_path: Path) -> None:
+    host = Host(environ={"HOME": str(tmp_path)}, cwd=tmp_path)
+    section = ModelSection(id="meta-llama/Llama-4-Scout-17B-16E-Instruct")
+    plan = neuron_plan(tmp_path, target="trn2.48xlarge", model=resolve_model(section, host))
+    assert plan.engine["tensor_parallel_size"].value == 16
+    assert not [one.id for one in plan.errors]
+
+
+def test_only_granted_cores_are_counted_on(tmp_path: Path) -> None:
+    host = Host(environ={"HOME": str(tmp_path)}, cwd=tmp_path)
+    section = ModelSection(id="meta-llama/Llama-3.1-8B-Instruct")
+    text = 'env: {NEURON_RT_VISIBLE_CORES: "4-5"}\n'
+    plan = neuron_plan(tmp_path, text, target="trn1.32xlarge", model=resolve_model(section, host))
+    assert plan.engine["tensor_parallel_size"].value == 2
+    assert plan.environment["NEURON_RT_VISIBLE_CORES"].value == "4-5"

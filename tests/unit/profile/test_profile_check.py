@@ -190,7 +190,7 @@ def test_secrets_are_not_in_errors(world, text: str) -> None:
 def test_null_is_the_built_in_value_and_an_empty_section_says_nothing(world) -> None:
     read = shape(world, "server: {port: null, host: ~}\nengine:\nenv:\nneuron: {a: null, b: 1}\n")
     assert (read.server.port, read.server.host) == (8000, "127.0.0.1")
-    assert read.neuron == {"b": 1}
+    assert read.neuron == {"a": None, "b": 1}, "null is a value of NxD Inference"
 
 
 def test_types_are_those_of_the_schema(world) -> None:

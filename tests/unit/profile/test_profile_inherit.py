@@ -57,6 +57,17 @@ def test_of_several_the_later_wins_and_its_null_counts(world) -> None:
     assert shape.neuron == {"c": 1}
 
 
+def test_null_is_a_value_of_neuron_where_it_takes_nothing_back(world) -> None:
+    """NxD Inference means something by it: `on_device_sampling_config: null` samples on the host."""
+    world.write("base.yaml", MODEL + "neuron: {a: 1, deep: {b: 2}}\nengine: {seed: null}\n")
+    world.write("top.yaml", "extends: ./base.yaml\nneuron: {a: null, c: null, deep: {b: null, d: null}}\n")
+    profile = load_profile("top.yaml", world.host)
+    assert profile.shape.neuron == {"c": None, "deep": {"d": None}}
+    assert str(profile.origin("neuron.c")) == "top.yaml:2"
+    again = load_profile("top.yaml", world.host, sets=("neuron.c=null", "neuron.e=null"))
+    assert again.shape.neuron == {"c": None, "deep": {"d": None}, "e": None}
+
+
 def test_a_mapping_replaces_a_value_and_a_value_a_mapping(world) -> None:
     world.write("base.yaml", MODEL + "neuron: {a: 1, b: {x: 1}, c: {}}\n")
     world.write("top.yaml", "extends: ./base.yaml\nneuron: {a: {y: 2}, b: 2, c: {z: 3}}\n")

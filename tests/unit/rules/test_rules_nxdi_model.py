@@ -194,7 +194,7 @@ def test_what_chunked_attention_does_not_go_with(tmp_path: Path, text: str, fix:
             "engine: {max_model_len: 4096}\nneuron: {vision_neuron_config: {seq_len: 2048}}\n",
             LLAMA4,
             "max_context_length cannot be more than max_length",
-            "leave seq_len and max_length to engine.max_model_len, or set max_context_length beside",
+            "leave seq_len and max_length to engine.max_model_len, or set max_context_length to a",
         ),
         (
             "features: {prefix_caching: true}\n",

@@ -71,7 +71,7 @@ def test_stack_plugin_missing(tmp_path: Path) -> None:
     rule = "stack.plugin-missing"
     stack = installed("sdk-2.28", {"vllm-neuron": None})
     finding = said(tmp_path, rule, stack)
-    assert finding.severity == "warning"
+    assert finding.severity == "error"
     assert (
         "this runs on the processor: there is torch-neuronx 2.9.0.2.12.22436 and no plugin" in finding.message
     )
