@@ -31,8 +31,6 @@ def show_plan(request: Request, call: Invocation) -> Result:
 
 def describe_plan(plan: Plan, compiled: bool) -> dict[str, object]:
     """The plan as JSON data."""
-    from neuronctl.cli.outlook import outlook_data
-
     command, variables = _command(plan)
     return {
         "profile": {"name": plan.profile.name, "path": str(plan.profile.path)},
@@ -67,7 +65,7 @@ def describe_plan(plan: Plan, compiled: bool) -> dict[str, object]:
         "engine": _settings(plan.engine),
         "environment": _settings(plan.environment),
         "passthrough": hide_in_words(plan.passthrough),
-        "neuron": outlook_data(plan.outlook) if plan.outlook else None,
+        "neuron": _outlook_data(plan),
         "files": dict(plan.files),
         "key": plan.key,
         "key_inputs": plan.key_inputs,
@@ -79,7 +77,7 @@ def describe_plan(plan: Plan, compiled: bool) -> dict[str, object]:
 
 def plan_text(plan: Plan, compiled: bool) -> str:
     """The plan for a person."""
-    from neuronctl.cli.outlook import machine_text, outlook_lines, stack_text
+    from neuronctl.cli.facts import machine_text, stack_text
     from neuronctl.cli.render import finding_text
     from neuronctl.cli.table import indented
 
@@ -117,7 +115,7 @@ def plan_text(plan: Plan, compiled: bool) -> str:
         "",
         "environment",
         *_table(plan.environment),
-        *(outlook_lines(plan.outlook) if plan.outlook else []),
+        *_outlook_lines(plan),
         *(line for path, text in plan.files.items() for line in ("", f"file {path}", *indented(text))),
         "",
         "command",
@@ -129,6 +127,23 @@ def plan_text(plan: Plan, compiled: bool) -> str:
         for finding in plan.findings:
             lines += indented(finding_text(finding, sys.stdout, indent=2))
     return "\n".join(lines)
+
+
+def _outlook_lines(plan: Plan) -> list[str]:
+    """The Neuron part, whose modules are imported only where there is one."""
+    if plan.outlook is None:
+        return []
+    from neuronctl.cli.outlook import outlook_lines
+
+    return outlook_lines(plan.outlook)
+
+
+def _outlook_data(plan: Plan) -> dict[str, object] | None:
+    if plan.outlook is None:
+        return None
+    from neuronctl.cli.outlook import outlook_data
+
+    return outlook_data(plan.outlook)
 
 
 def _command(plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -57,6 +57,19 @@ class Case:
         """Whether no rule refuses it."""
         return self.plan is not None and not self.plan.errors
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The rules that warn."""
+        findings = self.plan.findings if self.plan is not None else ()
+        return tuple(dict.fromkeys(one.id for one in findings if one.severity == "warning"))
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What stops it, else what warns: rules, or the code of an error."""
+        if self.plan is None:
+            return (self.error.error_code,) if self.error is not None else ()
+        return tuple(dict.fromkeys(one.id for one in self.plan.errors)) or self.warnings
+
 
 def shipped_cases(cwd: Path) -> Iterator[Case]:
     """Every shipped profile for Neuron on what it is made for, newest stack first. Reads package data."""
@@ -85,25 +98,30 @@ def shipped_page(cwd: Path) -> str:
         "What each profile becomes on the instance types that it is made for. This page is made from the",
         "plans by `python -m neuronctl.plan.reference`, and a test compares. TP is the tensor parallel size;",
         "*core* is what a logical core must hold, of what it has (see [Estimates](estimates.md)). Stacks are",
-        "SDK releases, as `--stack sdk-…` takes them. *Refused* names the [rule](rules.md) that stops the",
-        "plan on a stack.",
+        "SDK releases, as `--stack sdk-…` takes them. *Warned* and *refused* name the [rules](rules.md): a",
+        "warning says why it may not go well, an error stops the plan.",
         "",
-        "| profile | instance | TP | length | batch | core, GiB | works on | refused on |",
-        "|---|---|---|---|---|---|---|---|",
+        "| profile | instance | TP | length | batch | core, GiB | works on | warned on | refused on |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     cases: dict[tuple[str, str], list[Case]] = {}
     for case in shipped_cases(cwd):
         cases.setdefault((case.profile, case.instance), []).append(case)
     for (profile, instance), group in cases.items():
         working = [case for case in group if case.works]
+        warned = [case for case in working if case.warnings]
         shown = next((case.plan for case in working), None) or next(
             (case.plan for case in group if case.plan), None
         )
-        lines.append(
-            "| "
-            + " | ".join([f"`{profile}`", instance, *_numbers(shown), _names(working), _refused(group)])
-            + " |"
-        )
+        cells = [
+            f"`{profile}`",
+            instance,
+            *_numbers(shown),
+            _names([case for case in working if case not in warned]),
+            _by_rule(warned),
+            _by_rule([case for case in group if not case.works]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -128,18 +146,15 @@ def _names(cases: list[Case]) -> str:
         else:
             runs.append([case.stack])
     said = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs]
-    return ", ".join(said).replace("sdk-", "") or "none"
+    return ", ".join(said).replace("sdk-", "")
 
 
-def _refused(cases: list[Case]) -> str:
-    """Stacks by the rule, or the error, that refuses them first."""
+def _by_rule(cases: list[Case]) -> str:
+    """Stacks by the rules, or the error, that speak of them."""
     by_reason: dict[str, list[Case]] = {}
     for case in cases:
-        if case.plan is not None and case.plan.errors:
-            by_reason.setdefault(case.plan.errors[0].id, []).append(case)
-        elif case.error is not None:
-            by_reason.setdefault(case.error.error_code, []).append(case)
-    return "; ".join(f"{_names(group)}: `{reason}`" for reason, group in by_reason.items())
+        by_reason.setdefault(", ".join(f"`{reason}`" for reason in case.reasons), []).append(case)
+    return "; ".join(f"{_names(group)}: {reason}" for reason, group in by_reason.items())
 
 
 if __name__ == "__main__":

@@ -208,6 +208,7 @@ def test_what_costs_time_is_not_imported(world: World, words: tuple[str, ...]) -
     assert "neuronctl.cli.app" in modules
     assert ("neuronctl.plan.make" in modules) is (words[0] != "--help")
     assert HEAVY & set(modules) == set()
+    assert not [name for name in modules if name.startswith("neuronctl.neuron")]
 
 
 def test_plan_writes_nothing(world: World) -> None:
