@@ -56,6 +56,20 @@ class Explanation:
     also: tuple[str, ...] = ()
 
 
+# What the commonest exit number says: too little to explain the end of a process (explain_exit).
+_FAILED = Explanation(
+    id="exit-1",
+    issue=None,
+    kind="runtime",
+    rank="general",
+    title="The program ended with 1, which names no cause",
+    why="Python ends with 1 for any exception that nobody caught, and so do vLLM and most programs.",
+    fix="Read the last Traceback and the first lines with ERROR, or explain the whole log.",
+    source="docs.python.org: sys.exit",
+    basis="documented",
+)
+
+
 def explain_log(lines: Iterable[str]) -> tuple[Explanation, ...]:
     """What the lines of a log show, each thing once: causes first, among them the earliest."""
     names = {name for name in statuses() if not name.isdigit()}
@@ -117,6 +131,8 @@ def explain_code(code: str) -> tuple[Explanation, ...]:
         found.append(_of_pattern(by_id[0], {}))
     if re.fullmatch(r"-?\d{1,6}", said) and (of_exit := explain_exit(int(said))):
         found.append(of_exit)
+    elif said == "1":
+        found.append(_FAILED)
     for name in (upper, f"NCC_{upper}"):
         if name in compiler_codes():
             found.append(_of_compiler_code(name))

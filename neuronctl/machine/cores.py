@@ -77,20 +77,22 @@ def parse_cores(text: str, *, place: Place | None = None) -> CoreSet:
     return CoreSet(tuple(ids))
 
 
-def granted_cores(environ: Mapping[str, str], machine_cores: CoreSet) -> CoreSet:
+def granted_cores(
+    environ: Mapping[str, str], machine_cores: CoreSet, *, machine: str = "this machine"
+) -> CoreSet:
     """The cores of the machine that the environment lets us use; nothing may ever run on others.
 
     `NEURON_RT_VISIBLE_CORES` names them and wins over `NEURON_RT_NUM_CORES`, a mere number (0 is all):
     which ones those are the runtime decides when it starts, among those that are free; we count from the
-    first (aws-neuron-sdk, neuron-runtime/guides/configuration-guide.rst:27-38,149-150). UsageError where
-    the machine does not have them.
+    first (aws-neuron-sdk, neuron-runtime/guides/configuration-guide.rst:27-38,149-150). UsageError, in which
+    the machine is called `machine`, where it does not have them.
     """
     named = environ.get("NEURON_RT_VISIBLE_CORES", "").strip()
     if named:
         place = Place(key="NEURON_RT_VISIBLE_CORES")
         cores = parse_cores(named, place=place)
         if missing := cores.difference(machine_cores):
-            raise _not_here(f"names the cores {missing}", machine_cores, place)
+            raise _not_here(f"names the cores {missing}", machine, machine_cores, place)
         return cores
     number = environ.get("NEURON_RT_NUM_CORES", "").strip()
     if not number:
@@ -100,7 +102,7 @@ def granted_cores(environ: Mapping[str, str], machine_cores: CoreSet) -> CoreSet
         raise _bad(f"{_short(number)} is not a number of cores", place, fix="give a number, 0 for all")
     count = int(number[-6:]) if len(number.lstrip("0")) <= 6 else _LARGEST_ID + 1
     if count > len(machine_cores):
-        raise _not_here(f"asks for {_short(number)} cores", machine_cores, place)
+        raise _not_here(f"asks for {_short(number)} cores", machine, machine_cores, place)
     return CoreSet(machine_cores.ids[:count]) if count else machine_cores
 
 
@@ -155,9 +157,10 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
-def _not_here(what: str, machine_cores: CoreSet, place: Place) -> UsageError:
+def _not_here(what: str, machine: str, machine_cores: CoreSet, place: Place) -> UsageError:
     has = f"has the cores {machine_cores}" if machine_cores else "has no Neuron cores"
-    return _bad(f"it {what}, and this machine {has}", place, fix=f"unset {place.key}, or name cores of these")
+    what = f"the variable {what}, and {machine} {has}"
+    return _bad(what, place, fix=f"unset {place.key}, or name cores of these")
 
 
 def _bad(what: str, place: Place | None, fix: str = "write cores as 0-3 or 0-3,8") -> UsageError:

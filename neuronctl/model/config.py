@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,13 @@ def read_config(path: Path) -> dict[str, Any]:
             code="model.broken-config",
         )
     return config
+
+
+def quantization_method(config: Mapping[str, Any]) -> str | None:
+    """How the checkpoint says that its weights are quantised; None where it does not."""
+    said = config.get("quantization_config")
+    method = said.get("quant_method") if isinstance(said, Mapping) else None
+    return method if isinstance(method, str) and method else None
 
 
 def model_facts(config: dict[str, Any], named: str) -> ModelFacts:

@@ -13,8 +13,8 @@ _STRETCHED = ("linear", "dynamic")
 def longest_context(config: Mapping[str, Any], positions: int) -> int | None:
     """The most tokens of a sequence; None for a way of scaling that we do not know.
 
-    `positions` is `max_position_embeddings`. Source: vLLM's config/model.py (_get_and_verify_max_len) of 0.11,
-    0.16 and 0.32. For yarn older versions take the original positions times the factor, newer ones
+    `positions` is `max_position_embeddings`. Source: vLLM's config/model.py (_get_and_verify_max_len) of
+    0.11, 0.16 and 0.32. For yarn older versions take the original positions times the factor, newer ones
     `positions`: the larger counts. So does a larger `model_max_length`.
     """
     longest = positions
@@ -23,10 +23,12 @@ def longest_context(config: Mapping[str, Any], positions: int) -> int | None:
         if kind in _UNSTRETCHED:
             continue
         original = scaling.get("original_max_position_embeddings") if kind == "yarn" else positions
-        factor = scaling.get("factor")
-        if kind not in (*_STRETCHED, "yarn") or not _is_factor(factor) or not _is_factor(original):
+        if kind not in (*_STRETCHED, "yarn"):
             return None
-        longest = max(longest, int(original * factor))
+        stretched = _number(original) * _number(scaling.get("factor"))
+        if not stretched:
+            return None
+        longest = max(longest, int(stretched))
     most = config.get("model_max_length")
     return max(longest, most) if isinstance(most, int) else longest
 
@@ -41,5 +43,8 @@ def _scalings(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield from (inner for inner in scaling.values() if isinstance(inner, dict))
 
 
-def _is_factor(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**40
+def _number(value: object) -> float:
+    """0 for what is no sensible number."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**40:
+        return value
+    return 0

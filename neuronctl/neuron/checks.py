@@ -70,7 +70,7 @@ def plugin_refusals(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> 
     if values["enable_prefix_caching"]:
         for name in ("is_prefix_caching", "is_block_kv_layout"):
             if not arguments.get(name):
-                yield Refusal("load_model", "AssertionError", "")
+                yield Refusal("load_model", "AssertionError", "", about=name)
     if values["enable_chunked_prefill"]:
         for name in ("chunked_prefill_config", "is_block_kv_layout"):
             if not arguments.get(name):
@@ -90,11 +90,17 @@ def plugin_refusals(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> 
         yield Refusal("load_model", "AssertionError", text, issue)
 
 
-def vision_refusals(override: Override, is_early: bool) -> Iterator[Refusal]:
-    """A model with a vision encoder takes its settings in two mappings only (903-910)."""
+def vision_refusals(engine: Mapping[str, object], override: Override, is_early: bool) -> Iterator[Refusal]:
+    """A model with a vision encoder takes its settings in two mappings only (903-910).
+
+    Where LoRA is on, the runner of 0.3.0 and later has taken out its own keys before (_get_nxdi_lora_config),
+    and 0.2.0 has refused it.
+    """
     if is_early and not override.is_given:
         yield Refusal("load_model", "TypeError", "object of type 'NoneType' has no len()")
     keys = set(override.settings)
+    if engine.get("enable_lora") is True:
+        keys -= {"target_modules", "lora_ckpt_json"}
     if override.max_prompt_length is not None:
         keys.add("max_context_length")  # the plugin itself puts it beside the two
     if not keys <= {"text_neuron_config", "vision_neuron_config"}:
@@ -171,6 +177,12 @@ def _image_refusals(
         yield Refusal("load_model", "ValueError", f"{name} does not yet support attention data parallel")
     if name == "Qwen3VL" and neuron_config["cp_degree"] > 1:
         yield Refusal("load_model", "ValueError", f"{name} does not yet support context parallel")
+
+
+def refuses_block_layout(refusal: Refusal) -> bool:
+    """Whether it is a model that refuses prefix caching and chunked prefill: their settings do not matter."""
+    words = ("does not yet support block_kv_layout", "is not yet supported with chunked attention")
+    return any(each in refusal.message for each in words)
 
 
 def sequence_refusals(

@@ -70,6 +70,10 @@ def resolve_engine(
     backend = stated.get("distributed_executor_backend")
     if world > 1 and backend not in (None, "uni"):
         silent.append(f"distributed_executor_backend {backend} becomes uni: one process drives all cores")
+    if stated.get("gpu_memory_utilization") is not None:
+        silent.append(
+            "gpu_memory_utilization has no effect: NxD Inference takes what the compiled graphs need"
+        )
     scheduler: str | None = None
     if native_scheduler:
         if block is None:
@@ -77,6 +81,8 @@ def resolve_engine(
             errors.append((f"Assertion failed, {text}", "chunked-prefill"))
     else:
         scheduler = SCHEDULER
+        if stated.get("scheduler_cls") not in (None, SCHEDULER):
+            silent.append(f"scheduler_cls {stated['scheduler_cls']} becomes {SCHEDULER}")
         chunked = False
         if stated.get("enable_chunked_prefill") is True:
             silent.append(

@@ -7,12 +7,12 @@ guesses refuses a plan; see docs/estimates.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from neuronctl.neuron.heads import shard_heads
+from neuronctl.neuron.heads import divides_heads, shard_heads
 
 Basis = Literal["derived", "assumed"]
 CompileClass = Literal["minutes", "tens of minutes", "an hour or more"]
@@ -39,6 +39,8 @@ _KILLED = "gh:aws-neuron/neuronx-distributed#53, gh:aws-neuron/neuronx-distribut
 _OURS = "neuronctl"
 
 _LENGTH_STEP = 128
+_LORA_LEAST = "adapters x rank x layers x both ends of the smallest projection x bytes of the type / TP"
+_LORA_REST = "the same for all projections, whole on each core, less the least"
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,10 @@ class Load:
     `kv_bytes_per_value` that of a value in the KV cache. `length` and `context_length` are the longest
     sequence and the longest prefill in tokens. `kv_blocks` is `pa_num_blocks` with the block KV layout,
     None with the contiguous one. `draft_parameters` counts the `lm_head` that NxD Inference wants in an
-    EAGLE head; `lora_bytes` is all adapters together. `is_downloaded` says that the checkpoint is on the
-    disk already.
+    EAGLE head; `lora_bytes` is all adapters together if they change every projection, `lora_least_bytes` if
+    they change the smallest one only. `is_stored_quantized` says that the checkpoint's own
+    weights take one byte each; `is_downloaded` that it is on the disk already. `may_pad` says that AWS itself
+    runs the model with padded heads.
     """
 
     parameters: int
@@ -76,11 +80,14 @@ class Load:
     draft_parameters: int = 0
     draft_layers: int = 0
     lora_bytes: int = 0
+    lora_least_bytes: int = 0
     is_tied: bool = False
     is_moe: bool = False
     is_multimodal: bool = False
     save_sharded: bool = False
+    is_stored_quantized: bool = False
     is_downloaded: bool = False
+    may_pad: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,12 +197,19 @@ def estimate(load: Load, room: Room) -> Estimate:
     )
 
 
-def smallest_that_fits(load: Load, room: Room, others: Sequence[tuple[str, Room]]) -> tuple[str, ...]:
+def smallest_that_fits(
+    load: Load, room: Room, others: Sequence[tuple[str, Room]], longest: int | None = None
+) -> tuple[str, ...]:
     """What would fit instead, in words that can be typed; nothing where `load` fits, or where nothing does.
 
     The smallest other TP on this machine. Where none fits: the longest length, the largest batch, and the
     first of `others`, which come in order of size. Each was estimated again and fits, guesses included.
+    `longest` is the longest sequence that the model can take: nothing beyond it is judged.
     """
+    if longest is not None and longest < load.length:
+        load = _resized(load, length=longest)
+        if _holds(load, room):
+            return (f"engine.max_model_len: {longest}",)
     if _holds(load, room):
         return ()
     tp_degree = _smallest_tp(load, room)
@@ -264,9 +278,13 @@ def _per_core(load: Load, weights: int, draft_weights: int) -> tuple[Amount, ...
             )
         )
     if load.lora_bytes:
-        amounts.append(
-            Amount("LoRA adapters", load.lora_bytes, "all adapters, whole on each core", "assumed", _OURS)
-        )
+        # Which projections they change the adapters say; which matrices the cores share was not read.
+        least = _ceil(load.lora_least_bytes, load.tp_degree)
+        rest = load.lora_bytes - least
+        if least:
+            amounts.append(Amount("LoRA at least", least, _LORA_LEAST, "derived", _OURS))
+        if rest:
+            amounts.append(Amount("LoRA adapters", rest, _LORA_REST, "assumed", _OURS))
     return tuple(amounts)
 
 
@@ -335,7 +353,7 @@ def _weights(load: Load) -> int:
 
 
 def _linear_bytes(load: Load) -> int:
-    return 1 if load.quantized else load.dtype_bytes
+    return 1 if load.quantized or load.is_stored_quantized else load.dtype_bytes
 
 
 def _graphs(load: Load) -> int:
@@ -365,13 +383,29 @@ def _holds(load: Load, room: Room) -> bool:
     return False not in (found.fits_core, found.fits_host, found.fits_disk)
 
 
+def fitting_degrees(load: Load, room: Room) -> tuple[int, ...]:
+    """Every TP that divides the heads (as AWS asks) and fits: those documented, of all if none is."""
+    documented = tuple(_fitting(load, room, listed_degrees(room)))
+    if documented or room.tp_degrees is None:
+        return documented
+    return tuple(_fitting(load, replace(room, tp_degrees=None), range(1, room.cores + 1)))
+
+
+def listed_degrees(room: Room) -> tuple[int, ...]:
+    """The degrees that are documented for `room`, powers of two where no list is; ascending."""
+    return tuple(sorted(room.tp_degrees or (2**power for power in range(room.cores.bit_length()))))
+
+
 def _smallest_tp(load: Load, room: Room) -> int | None:
-    """The smallest TP that `room` supports, that divides the attention heads (as AWS asks), and fits."""
-    degrees: Iterable[int] = room.tp_degrees or (2**power for power in range(room.cores.bit_length()))
-    for degree in sorted(degrees):
-        if load.attention_heads % degree == 0 and _holds(_resized(load, tp_degree=degree), room):
-            return degree
-    return None
+    """The smallest listed TP that divides the heads and fits."""
+    return next(_fitting(load, room, listed_degrees(room)), None)
+
+
+def _fitting(load: Load, room: Room, degrees: Iterable[int]) -> Iterator[int]:
+    for degree in degrees:
+        divides = divides_heads(load.attention_heads, load.kv_heads, degree, may_pad=load.may_pad)
+        if divides and _holds(_resized(load, tp_degree=degree), room):
+            yield degree
 
 
 def _resized(

@@ -69,6 +69,12 @@ def shard_heads(attention_heads: int, kv_heads: int, tp: int) -> HeadPlan:
     return HeadPlan(padded, after, padded // tp, strategy, wasted, found, crashes, why)
 
 
+def divides_heads(attention_heads: int, kv_heads: int, tp: int, *, may_pad: bool = False) -> bool:
+    """Whether `tp` cores can share the heads, with nothing padded unless `may_pad`."""
+    plan = shard_heads(attention_heads, kv_heads, tp)
+    return not plan.crashes and (may_pad or not plan.wasted_fraction)
+
+
 def _found_kv_heads(attention_heads: int, kv_heads: int, after: int, tp: int, strategy: Strategy) -> int:
     """How many heads preshard_hook makes of the key weights; the layer may have been made for others."""
     repeats = 1

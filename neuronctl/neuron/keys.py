@@ -21,6 +21,10 @@ FaultKind = Literal["unknown", "too-new", "removed", "bad-value", "deprecated", 
 
 # NeuronConfig and its subclasses for experts and for vision; which class it is depends on the model.
 _CONFIG_SECTIONS = ("neuron_config", "moe_neuron_config", "multimodal_vision_neuron_config")
+# What holds a whole Neuron config, each of which somebody may have put into another.
+WHOLE = ("additional_config", "neuron_config", "override_neuron_config")
+# From 0 to 1; below it another key is hardly what was meant.
+_LEAST_LIKENESS = 0.65
 _SAID = {
     "int": "a whole number",
     "float": "a number",
@@ -196,7 +200,11 @@ def _unknown(word: str, path: str, section: str, generation: Generation, version
         message = f"{word} is not a key of {cls}: NxD Inference logs a warning and goes on without it"
     else:
         message = f"{word} is not a key of {cls}"
-    return KeyFault(path, "unknown", message, nearest_word(word, known_keys(generation, section)))
+    if home == "neuron_config" and word.replace("-", "_") in WHOLE:
+        # No key that looks like it is meant: it holds a whole configuration.
+        return KeyFault(path, "unknown", f"{word} stands inside the Neuron config, where nothing reads it")
+    near = nearest_word(word, known_keys(generation, section), _LEAST_LIKENESS)
+    return KeyFault(path, "unknown", message, near)
 
 
 def _top_level(word: str, known: Mapping[str, object], generation: Generation) -> str | None:

@@ -22,11 +22,15 @@ _LARGEST = 2**40
 
 @dataclass(frozen=True)
 class Objection:
-    """What NxD Inference raises: the exception's name, the start of its text, the known issue's id."""
+    """What NxD Inference raises: the exception's name, the start of its text, the known issue's id.
+
+    `about` is the setting that it is about, where the text is empty.
+    """
 
     error: str
     message: str
     issue: str | None = None
+    about: str | None = None
 
 
 def complete(
@@ -183,11 +187,11 @@ def _lengths(config: Mapping[str, Any]) -> Iterator[Objection]:
     if batches is None:
         return
     if max(batches if isinstance(batches, list) else [batches]) > config["tkg_batch_size"]:
-        yield Objection("AssertionError", "")
+        yield Objection("AssertionError", "", about="token_generation_batches")
     features = ("enable_fused_speculation", "is_medusa", "token_tree_config", "chunked_prefill_config")
     others = ("speculation_length", "is_prefix_caching", "is_block_kv_layout")
     if any(config[name] for name in (*features, *others)):
-        yield Objection("ValueError", "")
+        yield Objection("ValueError", "", about="token_generation_batches")
 
 
 def _quantization(config: Mapping[str, Any]) -> Iterator[Objection]:
@@ -233,7 +237,7 @@ def _degrees(config: Mapping[str, Any]) -> Iterator[Objection]:
         text = "Context Parallel for MLP requires Sequence Parallel to be enabled"
         yield Objection("IncompatibleConfigError", text)
     if config["ep_dispatch_cc_option"] == "RS_AG" and tp > config["tkg_batch_size"]:
-        yield Objection("ValueError", "")
+        yield Objection("ValueError", "", about="ep_dispatch_cc_option")
     if dp <= 1:
         return
     if tp % dp:

@@ -23,7 +23,8 @@ class Outlook:
     those in force; `granted` the logical cores that the environment allows, `assigned` those this server
     gets, None where they do not suffice. `prediction` (nxdi) is the NeuronConfig that the plugin will
     build; `heads` how attention heads are divided, None where the model does not say; `estimate` what must
-    fit where, None where the model's size is not known, and `fitting` what would fit if this does not.
+    fit where, None where the model's size is not known, `fitting` what would fit if this does not, and
+    `degrees` the tensor parallel sizes that divide the heads and fit.
     """
 
     generation: Literal["nxdi", "native"]
@@ -39,6 +40,7 @@ class Outlook:
     heads: HeadPlan | None = None
     estimate: Estimate | None = None
     fitting: tuple[str, ...] = ()
+    degrees: tuple[int, ...] = ()
 
 
 def flat_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -21,6 +21,7 @@ from neuronctl.neuron.checks import (
     early_refusals,
     head_refusals,
     plugin_refusals,
+    refuses_block_layout,
     sequence_refusals,
     unmapped_refusals,
     vision_refusals,
@@ -127,12 +128,15 @@ def predict(
 
     has_vision = is_image_to_text(model_facts.architecture, plugin)
     if has_vision:
-        refusals += vision_refusals(override, is_early)
+        refusals += vision_refusals(engine, override, is_early)
     vision = finish("vision_neuron_config") if has_vision else None
     text = finish("text_neuron_config")
     for each in (vision, text):
         if each is not None:
-            refusals += [Refusal("load_model", one.error, one.message, one.issue) for one in objections(each)]
+            refusals += [
+                Refusal("load_model", one.error, one.message, one.issue, one.about)
+                for one in objections(each)
+            ]
     refusals += config_refusals(text, config, has_vision, model_facts.architecture, plugin)
     if text["enable_fused_speculation"] and not isinstance(engine.get("speculative_config"), Mapping):
         said = "Must pass speculative_config to load weights if using Neuron Speculation."
@@ -142,7 +146,8 @@ def predict(
     try:
         buckets = graph_buckets(text)
     except TypeError as error:
-        refusals.append(Refusal("load_model", "TypeError", str(error), "prefix-buckets-none"))
+        if not any(refuses_block_layout(one) for one in refusals):
+            refusals.append(Refusal("load_model", "TypeError", str(error), "prefix-buckets-none"))
     refusals += sequence_refusals(text, buckets)
     refusals += head_refusals(text, model_facts)
     return Prediction(

@@ -13,10 +13,11 @@ class Refusal:
     """One error that stops the start.
 
     `error` is the exception's name, `message` the start of its text (empty where it has none or it is not
-    known), `issue` the id of the known issue.
+    known), `issue` the id of the known issue, `about` the setting that an error without a text is about.
     """
 
     stage: Stage
     error: str
     message: str
     issue: str | None = None
+    about: str | None = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
 from neuronctl.machine.catalog import instance_types
+from neuronctl.model.config import quantization_method
+from neuronctl.model.context import longest_context
 from neuronctl.model.known import known_model
 from neuronctl.model.size import DTYPE_BYTES, count_parameters
 from neuronctl.neuron.estimate import (
@@ -15,10 +17,12 @@ from neuronctl.neuron.estimate import (
     Load,
     Room,
     estimate,
+    fitting_degrees,
     kv_heads_per_core,
+    listed_degrees,
     smallest_that_fits,
 )
-from neuronctl.neuron.heads import PADDED_AS_DOCUMENTED
+from neuronctl.neuron.heads import PADDED_AS_DOCUMENTED, divides_heads
 from neuronctl.neuron.prediction import Prediction
 from neuronctl.plan.given import Given
 from neuronctl.plan.neuron import assign_cores, whole
@@ -26,6 +30,22 @@ from neuronctl.plan.plan import Setting
 
 _BUCKETS_ASSUMED = 4
 _DTYPE = "bfloat16"
+# Checkpoints whose weights take one byte each, and which the native plugin runs as they are.
+_STORED_QUANTIZED = ("modelopt", "fp8")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether it fits, and what would.
+
+    `estimate` is None where the model's size or the machine is not known; `fitting` is what would fit if it
+    does not, in words; `degrees` are the tensor parallel sizes that divide the heads and fit, as far as that
+    is known: documented ones, or where none of them does, any.
+    """
+
+    estimate: Estimate | None = None
+    fitting: tuple[str, ...] = ()
+    degrees: tuple[int, ...] = ()
 
 
 def estimate_fit(
@@ -34,11 +54,8 @@ def estimate_fit(
     lnc: int,
     cores: int | None,
     prediction: Prediction,
-) -> tuple[Estimate | None, tuple[str, ...]]:
-    """The estimate for what NxD Inference will build, and what would fit if it does not.
-
-    None where the model's size or the machine is not known.
-    """
+) -> Fit:
+    """Whether what NxD Inference will build fits."""
     config = prediction.neuron_config
     load = _load(
         given,
@@ -55,8 +72,8 @@ def estimate_fit(
 
 def estimate_native(
     given: Given, effective: Mapping[str, object], degree: int, lnc: int, cores: int | None
-) -> tuple[Estimate | None, tuple[str, ...]]:
-    """The estimate for the native plugin, which sizes its KV cache by itself: one sequence must fit."""
+) -> Fit:
+    """Whether it fits with the native plugin, which sizes its KV cache by itself: one sequence must fit."""
     length = whole(effective.get("max_model_len")) or 1
     load = _load(
         given,
@@ -83,7 +100,8 @@ def choose_tensor_parallel(given: Given, defaults: Mapping[str, Setting], lnc: i
     room = _room(given, lnc, len(granted) if granted is not None else None)
     documented = instance.tp_degrees or tuple(2**power for power in range(room.cores.bit_length()))
     degrees = [degree for degree in documented if degree <= room.cores]
-    even = [degree for degree in degrees if heads % degree == 0]
+    kv_heads = given.model.facts.kv_heads or heads
+    even = [degree for degree in degrees if divides_heads(heads, kv_heads, degree)]
     may_pad = given.model.facts.architecture in PADDED_AS_DOCUMENTED
     length = whole(effective.get("max_model_len")) or 1
     for degree in degrees if may_pad else even:
@@ -100,18 +118,27 @@ def choose_tensor_parallel(given: Given, defaults: Mapping[str, Setting], lnc: i
     return Setting(max(even, default=1), "neuronctl: the largest degree that divides the attention heads")
 
 
-def _judge(
-    given: Given, load: Load | None, lnc: int, cores: int | None
-) -> tuple[Estimate | None, tuple[str, ...]]:
-    if load is None or given.machine.instance is None:
-        return None, ()
+def _judge(given: Given, load: Load | None, lnc: int, cores: int | None) -> Fit:
+    machine, facts = given.machine, given.model.facts
+    if machine.instance is None:
+        return Fit()
     room = _room(given, lnc, cores)
+    if load is None:
+        heads, kv_heads = facts.attention_heads, facts.kv_heads
+        if not heads or not kv_heads:
+            return Fit()
+        listed = [degree for degree in listed_degrees(room) if degree <= room.cores]
+        return Fit(degrees=tuple(degree for degree in listed if divides_heads(heads, kv_heads, degree)))
     found = estimate(load, room)
-    if not found.refused and not found.doubtful:
-        return found, ()
     # Space can be freed: another machine or another TP is no answer to a full disk.
     elsewhere = replace(room, disk_free_bytes=None)
-    return found, smallest_that_fits(load, elsewhere, _others(given.stack.generation or "nxdi"))
+    degrees = fitting_degrees(load, elsewhere)
+    if not found.refused and not found.doubtful:
+        return Fit(found, (), degrees)
+    others = _others(given.stack.generation or "nxdi")
+    others = tuple((name, other) for name, other in others if name != machine.instance.name)
+    longest = longest_context(given.model.config, facts.context_length) if facts.context_length else None
+    return Fit(found, smallest_that_fits(load, elsewhere, others, longest), degrees)
 
 
 def _room(given: Given, lnc: int, cores: int | None) -> Room:
@@ -122,7 +149,8 @@ def _room(given: Given, lnc: int, cores: int | None) -> Room:
         cores=logical if cores is None else cores,
         host_memory_bytes=machine.memory_bytes,
         disk_free_bytes=machine.disk_free_bytes,
-        tp_degrees=instance.tp_degrees if instance else None,
+        # The documented lists are for the default LNC.
+        tp_degrees=instance.tp_degrees if instance and lnc == instance.lnc_default else None,
     )
 
 
@@ -166,7 +194,8 @@ def _load(
     sizes = (facts.layers, facts.kv_heads, facts.attention_heads, facts.head_dim, facts.hidden_size)
     parameters = _parameters(model.config)
     stored = DTYPE_BYTES.get(facts.dtype or _DTYPE, 2)
-    checkpoint = model.weights[0] if model.weights else (parameters or 0) * stored
+    # Files of no size say nothing: they are not downloaded yet, or stand for others.
+    checkpoint = (model.weights[0] if model.weights else 0) or (parameters or 0) * stored
     if not checkpoint or facts.vocabulary is None or not all(sizes):
         return None
     layers, kv_heads, heads, head_dim, hidden = (int(size or 0) for size in sizes)
@@ -175,6 +204,7 @@ def _load(
     prefill = counts.pop("context_encoding_model", 0)
     block_layout = bool(neuron.get("is_block_kv_layout"))
     draft_parameters, draft_layers = _draft(effective, facts.vocabulary, hidden)
+    adapters, adapters_least = _adapters_bytes(given, effective, dtype)
     return Load(
         parameters=parameters or checkpoint // stored,
         weight_bytes=checkpoint,
@@ -198,12 +228,15 @@ def _load(
         decode_buckets=sum(counts.values()),
         draft_parameters=draft_parameters,
         draft_layers=draft_layers,
-        lora_bytes=_adapters_bytes(given, effective, dtype),
+        lora_bytes=adapters,
+        lora_least_bytes=adapters_least,
         is_tied=bool(facts.is_tied),
         is_moe=facts.experts is not None,
         is_multimodal=facts.is_multimodal,
         save_sharded=bool(neuron.get("save_sharded_checkpoint")),
+        is_stored_quantized=not neuron and quantization_method(model.config) in _STORED_QUANTIZED,
         is_downloaded=model.here,
+        may_pad=bool(neuron) and facts.architecture in PADDED_AS_DOCUMENTED,
     )
 
 
@@ -230,12 +263,13 @@ def _draft(effective: Mapping[str, object], vocabulary: int, hidden: int) -> tup
     return known.parameters + head, whole(shape.get("num_hidden_layers")) or 0
 
 
-def _adapters_bytes(given: Given, effective: Mapping[str, object], dtype_bytes: int) -> int:
-    """Two matrices of the adapter's rank beside each projection of attention and MLP."""
+def _adapters_bytes(given: Given, effective: Mapping[str, object], dtype_bytes: int) -> tuple[int, int]:
+    """Two matrices of the adapter's rank beside each projection of attention and MLP; beside the smallest."""
     facts, rank = given.model.facts, whole(effective.get("max_lora_rank")) or 16
     count = whole(effective.get("max_loras")) if effective.get("enable_lora") else 0
     hidden, wide = facts.hidden_size or 0, facts.intermediate_size or 0
     queries = (facts.attention_heads or 0) * (facts.head_dim or 0)
     keys = (facts.kv_heads or 0) * (facts.head_dim or 0)
     ends = 2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + wide)
-    return (count or 0) * (facts.layers or 0) * rank * ends * dtype_bytes
+    one_end = (count or 0) * (facts.layers or 0) * rank * dtype_bytes
+    return one_end * ends, one_end * (hidden + min(queries, keys))

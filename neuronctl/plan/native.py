@@ -84,7 +84,7 @@ def decide_native(given: Given) -> Decided:
             str(assigned), "neuronctl: the plugin wants exactly one core for each rank, by their ids"
         )
     cores = len(granted) if granted is not None else None
-    estimate, fitting = estimate_native(given, effective, degree, lnc, cores)
+    fit = estimate_native(given, effective, degree, lnc, cores)
     outlook = Outlook(
         generation="native",
         settings=over,
@@ -95,8 +95,9 @@ def decide_native(given: Given) -> Decided:
         granted=granted,
         assigned=assigned,
         key_faults=find_key_faults(given, config, "native"),
-        estimate=estimate,
-        fitting=fitting,
+        estimate=fit.estimate,
+        fitting=fit.fitting,
+        degrees=fit.degrees,
     )
     key_inputs = neuron_key_inputs(
         given,

@@ -123,7 +123,8 @@ def assign_cores(given: Given, degree: int, lnc: int) -> tuple[CoreSet | None, C
     all_cores = replace(given.machine, lnc=lnc).core_ids
     if not all_cores:
         return None, None
-    granted = granted_cores({**given.environ, **given.profile.shape.env}, all_cores)
+    name = given.machine.instance_name or "this machine"
+    granted = granted_cores({**given.environ, **given.profile.shape.env}, all_cores, machine=name)
     try:
         return granted, partition(granted, degree, 1)[0]
     except MachineUnfit:
@@ -191,9 +192,14 @@ def _arranged(given: Given, section: str, settings: Mapping[str, Setting]) -> di
     if section != "override_neuron_config" or not given.model.facts.is_multimodal:
         return values
     stated = given.profile.shape.neuron
-    implied = {key: value for key, value in values.items() if key not in stated}
+    implied = {key: value for key, value in values.items() if key not in stated and key != "lora_ckpt_json"}
     sharded = {key: implied[key] for key in ("save_sharded_checkpoint",) if key in implied}
-    flat = {key: value for key, value in values.items() if key in stated and key not in (TEXT, VISION)}
+    # The plugin takes LoRA's adapters from beside the two, before it looks at them.
+    flat = {
+        key: value
+        for key, value in values.items()
+        if (key in stated or key == "lora_ckpt_json") and key not in (TEXT, VISION)
+    }
     return {
         TEXT: implied | _mapping(values.get(TEXT)),
         VISION: sharded | _mapping(values.get(VISION)),

@@ -97,9 +97,7 @@ def decide_nxdi(given: Given) -> Decided:
             facts.kv_heads,
             whole(prediction.neuron_config.get("tp_degree")) or degree,
         )
-    estimate, fitting = estimate_fit(
-        given, effective, lnc, len(granted) if granted is not None else None, prediction
-    )
+    fit = estimate_fit(given, effective, lnc, len(granted) if granted is not None else None, prediction)
     outlook = Outlook(
         generation="nxdi",
         settings=over,
@@ -112,8 +110,9 @@ def decide_nxdi(given: Given) -> Decided:
         key_faults=find_key_faults(given, config, "nxdi"),
         prediction=prediction,
         heads=heads,
-        estimate=estimate,
-        fitting=fitting,
+        estimate=fit.estimate,
+        fitting=fit.fitting,
+        degrees=fit.degrees,
     )
     key_inputs = _key_inputs(given, engine, environment, outlook, prediction)
     return Decided(engine, environment, key_inputs, files, outlook)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from neuronctl.rules import (
     artifacts,
+    checkpoint,
     container,
     cpu,
     cpu_stack,
@@ -48,6 +49,7 @@ RULES: tuple[Rule, ...] = (
     *native_cache.RULES,
     *native_environment.RULES,
     *native_features.RULES,
+    *checkpoint.RULES,
     *models.RULES,
     *estimates.RULES,
     *artifacts.RULES,

@@ -38,7 +38,7 @@ def core(situation: Situation) -> Remark | None:
     return Remark(
         f"with {_asked(situation)} a logical core must hold {_sum(amounts)}, "
         f"and {_has(situation, found.core_memory_bytes)} on each",
-        fix=_fix(situation, _SMALLER),
+        fix=_core_fix(situation, amounts),
         key=engine_key(situation, "tensor_parallel_size"),
     )
 
@@ -55,7 +55,7 @@ def core_tight(situation: Situation) -> Remark | None:
     return Remark(
         f"with {_asked(situation)} a logical core must hold about {_sum(found.per_core)}, "
         f"and {_has(situation, found.core_memory_bytes)} on each",
-        fix=_fix(situation, _SMALLER),
+        fix=_core_fix(situation, found.per_core),
         key=engine_key(situation, "tensor_parallel_size"),
     )
 
@@ -120,6 +120,25 @@ def disk_tight(situation: Situation) -> Remark | None:
     )
 
 
+@rule("estimate.none", "info", "neuronctl: docs/estimates.md", backends=NEURON)
+def none(situation: Situation) -> Remark | None:
+    """What fits is not estimated, because the model's configuration says too little about its size."""
+    outlook, facts = situation.outlook, situation.model.facts
+    if outlook is None or outlook.estimate is not None or situation.machine.instance is None:
+        return None
+    wanted = {
+        "num_hidden_layers": facts.layers,
+        "hidden_size": facts.hidden_size,
+        "num_attention_heads": facts.attention_heads,
+        "vocab_size": facts.vocabulary,
+    }
+    lacks = [name for name, value in wanted.items() if value is None]
+    why = f"config.json does not say {', '.join(lacks)}"
+    if not lacks:
+        why = f"the size of a {facts.architecture} is not known before its weights are here"
+    return Remark(f"whether the model fits is not estimated: {why}", key="model.id")
+
+
 def _asked(situation: Situation) -> str:
     """The settings by which the user decides how much a core must hold."""
     degree = situation.outlook.tensor_parallel_size if situation.outlook else None
@@ -150,9 +169,23 @@ def _gib(size_bytes: int | None) -> str:
     return f"{(size_bytes or 0) / _GIB:.1f} GiB"
 
 
+def _core_fix(situation: Situation, amounts: Iterable[Amount]) -> str:
+    """Lower what takes the most: where that is the adapters, their rank and number."""
+    listed = tuple(amounts)
+    adapters = sum(one.bytes for one in listed if one.name.startswith("LoRA"))
+    if 2 * adapters <= sum(one.bytes for one in listed):
+        return _fix(situation, _SMALLER)
+    said = ", ".join(
+        f"{name} {situation.engine[name]}"
+        for name in ("max_lora_rank", "max_loras")
+        if name in situation.engine
+    )
+    return f"lower features.lora.max_rank or features.lora.max_loras (now {said or 'the defaults'})"
+
+
 def _fix(situation: Situation, otherwise: str) -> str:
     fitting = situation.outlook.fitting if situation.outlook else ()
     return f"what would fit: {', or '.join(fitting)}" if fitting else otherwise
 
 
-RULES = (core, core_tight, host, host_tight, disk, disk_tight)
+RULES = (core, core_tight, host, host_tight, disk, disk_tight, none)

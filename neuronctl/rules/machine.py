@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from neuronctl.errors import MachineUnfit
 from neuronctl.machine.catalog import instance_types
+from neuronctl.machine.cores import partition
 from neuronctl.neuron.native import local_ranks
 from neuronctl.neuron.outlook import Outlook
 from neuronctl.profile.suggest import nearest_word
+from neuronctl.rules.degrees import documented_degrees, good_degrees
 from neuronctl.rules.place import engine_key, neuron_key, variable_key
 from neuronctl.rules.rule import NEURON, Remark, rule
 from neuronctl.rules.situation import Situation
@@ -93,14 +96,16 @@ def lnc_mismatch(situation: Situation) -> Remark | None:
     said = situation.environment.get(variable, "").strip() or None
     if said is not None and said != str(outlook.lnc):
         wanted = f"the plan is for LNC {outlook.lnc}"
-        if said not in ("1", "2"):
-            fix = f"set {variable} to 1 or 2, or remove it"
+        supported = [str(lnc) for lnc in instance.lnc_supported] if instance is not None else ["1", "2"]
+        if said not in supported:
+            fix = f"set {variable} to {' or '.join(supported)}, or remove it"
         else:
             fix = f"unset {variable}, or set neuron.logical_nc_config: {said}"
         message = f"{variable} is {said} and {wanted}: the variable wins, and the cores are counted otherwise"
         return Remark(message, fix=fix, key=variable_key(situation, variable))
     setting = outlook.settings.get("logical_nc_config")
-    if setting is None or setting == outlook.lnc or outlook.generation == "native":
+    # A number in quotes is the same LNC; that it is no number, nxdi.bad-value says.
+    if setting is None or str(setting) == str(outlook.lnc) or outlook.generation == "native":
         return None
     return Remark(
         f"logical_nc_config is {setting}, and {variable} says {outlook.lnc}: the variable wins",
@@ -162,11 +167,10 @@ def too_many_cores(situation: Situation) -> Remark | None:
         f"({count} devices{seen}, LNC {outlook.lnc})"
     )
     fix = f"set engine.tensor_parallel_size to {cores} or less"
-    degrees = _documented(situation, cores) if outlook.generation == "nxdi" else ()
-    heads = situation.model.facts.attention_heads or 0
-    degrees = tuple(degree for degree in degrees if heads % degree == 0)
-    if degrees and wanted == outlook.tensor_parallel_size:
-        fix = f"set engine.tensor_parallel_size to one of the documented {', '.join(map(str, degrees))}"
+    degrees = good_degrees(situation)
+    # The lists of degrees are NxD Inference's.
+    if degrees and outlook.generation == "nxdi" and wanted == outlook.tensor_parallel_size:
+        fix = f"set engine.tensor_parallel_size to {degrees}"
     return Remark(message, fix=fix, key="engine.tensor_parallel_size")
 
 
@@ -196,12 +200,35 @@ def _core_count(situation: Situation) -> int | None:
     return machine.instance.logical_cores.get(outlook.lnc) if machine.instance is not None else None
 
 
-def _documented(situation: Situation, most: int) -> tuple[int, ...]:
-    """The documented degrees that `most` cores allow; none where there is no list for this LNC."""
-    instance, outlook = situation.machine.instance, situation.outlook
-    if instance is None or outlook is None or outlook.lnc != instance.lnc_default:
-        return ()
-    return tuple(degree for degree in instance.tp_degrees or () if degree <= most)
+@rule(
+    "machine.too-many-replicas",
+    "error",
+    f"{_RUNTIME_GUIDE}:99-122 (a core belongs to one process)",
+    backends=NEURON,
+)
+def too_many_replicas(situation: Situation) -> Remark | None:
+    """More servers than there are sets of cores.
+
+    Each server takes cores of its own, which follow each other without a gap.
+    """
+    wanted, outlook = situation.profile.shape.server.replicas, situation.outlook
+    if wanted in ("auto", 1) or not isinstance(wanted, int) or outlook is None or not outlook.granted:
+        return None
+    size, granted = _wanted_cores(situation, outlook), outlook.granted
+    if outlook.assigned is None or size < 1:
+        return None  # Not even one server fits: machine.too-many-cores or machine.cores-not-granted.
+    try:
+        partition(granted, size, wanted)
+    except MachineUnfit as unfit:
+        fits = int(str(unfit.details["fit"]))
+    else:
+        return None
+    return Remark(
+        f"server.replicas {wanted}: {fits} servers of {size} cores fit into the {len(granted)} cores "
+        f"({granted})",
+        fix=f"set server.replicas to {fits} or less, or auto; or lower engine.tensor_parallel_size",
+        key="server.replicas",
+    )
 
 
 @rule(
@@ -219,13 +246,20 @@ def undocumented_degree(situation: Situation) -> Remark | None:
     if outlook is None or instance is None:
         return None
     wanted, cores = _wanted_cores(situation, outlook), _core_count(situation)
-    degrees = _documented(situation, instance.logical_cores[instance.lnc_default])
+    degrees = documented_degrees(situation)
     if not degrees or wanted in degrees or cores is None or wanted > cores:
         return None
-    return Remark(
+    message = (
         f"tensor parallel size {wanted} is not among those that NxD Inference lists for {instance.name}: "
-        f"{', '.join(map(str, degrees))}",
-        fix="set engine.tensor_parallel_size to one of them",
+        f"{', '.join(map(str, degrees))}"
+    )
+    fix = f"set engine.tensor_parallel_size to {good_degrees(situation) or 'one of them'}"
+    if wanted in outlook.degrees:
+        message += "; none of these divides the heads and fits, and this one does"
+        fix = "keep it, or plan for a larger machine with --target"
+    return Remark(
+        message,
+        fix=fix,
         key="engine.tensor_parallel_size",
     )
 
@@ -435,6 +469,7 @@ RULES = (
     lnc_mismatch,
     virtual_core_size,
     too_many_cores,
+    too_many_replicas,
     undocumented_degree,
     pipeline_unused,
     cores_not_granted,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from neuronctl.model.config import quantization_method
 from neuronctl.neuron.architectures import supported
 from neuronctl.neuron.native import local_ranks
+from neuronctl.rules.degrees import good_degrees
 from neuronctl.rules.native_keys import neuron_settings
 from neuronctl.rules.place import engine_key, neuron_key
 from neuronctl.rules.rule import Remark, rule
@@ -18,6 +20,7 @@ _PLATFORM = "g2:vllm_neuron/vllm/platform.py"
 _RUNNER = "g2:vllm_neuron/vllm/worker/neuron_model_runner.py"
 _WORKER = "g2:vllm_neuron/vllm/worker/neuron_worker.py"
 _NXDI = "a stack with NxD Inference (--stack sdk-2.31, plugin 0.5.3) has it"
+_MOST_CORES = 64
 _COMPONENTS = ("attention_dp_size", "embedding_dp_size", "lm_head_dp_size", "mlp_dp_size")
 
 
@@ -348,6 +351,70 @@ def scheduling_policy(situation: Situation) -> Remark | None:
 
 
 @rule(
+    "native.heads",
+    "warning",
+    "vLLM's config/model.py (verify_with_parallel_config), which plugin 0.2 to 0.5 turns off; whether the "
+    "native one does is not known",
+    backends=_NATIVE,
+)
+def heads(situation: Situation) -> Remark | None:
+    """Tensor parallelism that does not divide the attention heads.
+
+    vLLM itself refuses it (`Total number of attention heads … must be divisible by tensor parallel size`).
+    Whether the native plugin turns that check off, as the older one does, is not known.
+    """
+    count, outlook = situation.model.facts.attention_heads, situation.outlook
+    if outlook is None or not count or count % max(outlook.tensor_parallel_size, 1) == 0:
+        return None
+    even = [str(one) for one in range(1, min(count, _MOST_CORES) + 1) if count % one == 0]
+    return Remark(
+        f"tensor parallel size {outlook.tensor_parallel_size} does not divide the {count} attention heads, "
+        "which vLLM refuses unless the plugin turns its check off",
+        fix=f"set engine.tensor_parallel_size to {good_degrees(situation) or ' or '.join(even)}",
+        key=engine_key(situation, "tensor_parallel_size"),
+    )
+
+
+@rule(
+    "native.executor",
+    "warning",
+    f"{_PLATFORM} (mp or uni; read, not run)",
+    backends=_NATIVE,
+)
+def executor(situation: Situation) -> Remark | None:
+    """The native plugin's workers are started by vLLM's mp or uni executor.
+
+    By its code (not run) these are the two that it knows.
+    """
+    backend = situation.engine.get("distributed_executor_backend")
+    if backend in (None, "mp", "uni"):
+        return None
+    return Remark(
+        f"distributed_executor_backend {backend}: by its code (not run) the native plugin has mp and uni",
+        fix="remove it, or set it to mp",
+        key=engine_key(situation, "distributed_executor_backend"),
+    )
+
+
+@rule(
+    "native.top-k-off-device",
+    "warning",
+    "neuronctl: global_topk is a key of on_device_sampling_config, which is null then",
+    backends=_NATIVE,
+)
+def top_k_off_device(situation: Situation) -> Remark | None:
+    """A bound of the tokens that are sampled on the device, while the device does not sample."""
+    sampling = situation.profile.shape.features.sampling
+    if sampling.global_top_k is None or sampling.on_device is not False:
+        return None
+    return Remark(
+        f"features.sampling.global_top_k {sampling.global_top_k} has no effect with on_device: false",
+        fix="remove one of the two",
+        key="features.sampling.global_top_k",
+    )
+
+
+@rule(
     "native.nixl",
     "info",
     "sdk:vllm-neuron/docs/getting-started/setup-guide.md:106-117",
@@ -381,9 +448,7 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 def _checkpoint_method(situation: Situation) -> str | None:
     """How the checkpoint says that it is quantised."""
-    config = situation.model.config.get("quantization_config")
-    method = config.get("quant_method") if isinstance(config, Mapping) else None
-    return method if isinstance(method, str) else None
+    return quantization_method(situation.model.config)
 
 
 def _plugin(situation: Situation) -> str | None:
@@ -404,5 +469,8 @@ RULES = (
     model_not_listed,
     vision_config,
     scheduling_policy,
+    heads,
+    executor,
+    top_k_off_device,
     nixl,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from neuronctl.rules.nxdi_refusals import find_prediction, find_refusal, name_plugin, text_settings
+from neuronctl.neuron.checks import refuses_block_layout
+from neuronctl.rules.nxdi_refusals import find_prediction, find_refusal, name_plugin, text_key, text_settings
 from neuronctl.rules.place import engine_key, feature_is_said, neuron_key
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
@@ -199,6 +200,46 @@ def prefix_bucket_overflow(situation: Situation) -> Remark | None:
 
 
 @rule(
+    "nxdi.buckets-too-short",
+    "warning",
+    "nxdi:M/models/model_wrapper.py:771-778; nxdi:M/modules/autobucketing.py",
+    backends=_NXDI,
+)
+def buckets_too_short(situation: Situation) -> list[Remark] | None:
+    """What is longer than the largest bucket has no graph, and fails while the server runs.
+
+    Prefill buckets want to end at the longest prompt (max_model_len, or max_context_length where it is set),
+    decode buckets at max_model_len. A warning, because it holds as long as no request is that long.
+    """
+    settings = text_settings(situation)
+    if not ("context_encoding_buckets" in settings or "token_generation_buckets" in settings):
+        return None
+    prediction = find_prediction(situation)
+    if prediction is None or not prediction.neuron_config.get("enable_bucketing"):
+        return None
+    config = prediction.neuron_config
+    ends = [("token_generation_buckets", "max_length", "decode")]
+    if config.get("chunked_prefill_config") is None:  # its buckets are pairs, of pieces of a prompt
+        ends.append(("context_encoding_buckets", "max_context_length", "prefill"))
+    found = []
+    for name, limit, feature in ends:
+        sizes, longest = config.get(name), config.get(limit)
+        if not isinstance(sizes, list) or not isinstance(longest, int) or max(sizes) >= longest:
+            continue
+        said = feature_is_said(situation, f"features.buckets.{feature}")
+        what = "a prompt" if feature == "prefill" else "a request"
+        found.append(
+            Remark(
+                f"the largest of {name} is {max(sizes)}, and {what} may be {longest} tokens long: what is "
+                "longer than the bucket fails",
+                fix=f"add {longest} to the {feature} buckets, or set engine.max_model_len to {max(sizes)}",
+                key=f"features.buckets.{feature}" if said else text_key(situation, name),
+            )
+        )
+    return found or None
+
+
+@rule(
     "nxdi.prefix-buckets-none",
     "error",
     "nxdi:M/modules/autobucketing.py",
@@ -284,7 +325,7 @@ def chunked_prefill(situation: Situation) -> Remark | None:
             key=engine_key(situation, "scheduler_cls"),
         )
     refusal = find_refusal(situation, "chunked-prefill")
-    if refusal is None:
+    if refusal is None or any(refuses_block_layout(one) for one in prediction.refusals):
         return None
     why = refusal.message.rpartition("\n  ")[2]
     if not why:
@@ -313,6 +354,7 @@ RULES = (
     blocks_rounding,
     prefix_buckets_none,
     prefix_bucket_overflow,
+    buckets_too_short,
     chunked_prefill,
     prefix_caching_trn1_compiler,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from neuronctl.neuron.architectures import is_image_to_text
 from neuronctl.profile.load import dotted
 from neuronctl.rules.nxdi_refusals import find_prediction, find_refusal, name_plugin, text_settings
 from neuronctl.rules.place import engine_key, neuron_key
@@ -130,12 +131,23 @@ def sampling_not_dynamic(situation: Situation) -> Remark | None:
     backends=_NXDI,
 )
 def global_topk_limit(situation: Situation) -> Remark | None:
-    """The device samples from at most 256 tokens; the plugin logs a warning and uses 256 instead of more."""
+    """The device samples from at most 256 tokens; the plugin logs a warning and uses 256 instead of more.
+
+    Where the host samples there is no such limit, and `features.sampling.global_top_k` has no effect.
+    """
+    asked = situation.profile.shape.features.sampling
+    if asked.global_top_k is not None and asked.on_device is False:
+        return Remark(
+            f"global_top_k {asked.global_top_k} has no effect: features.sampling.on_device is false, and "
+            "it is about sampling on the device",
+            fix="remove one of the two; on the host a request's own top_k has no limit",
+            key="features.sampling.global_top_k",
+        )
     sampling = text_settings(situation).get("on_device_sampling_config")
     most = sampling.get("global_topk") if isinstance(sampling, Mapping) else None
     if not isinstance(most, int) or isinstance(most, bool) or 0 < most <= _MOST_TOP_K:
         return None
-    feature = situation.profile.shape.features.sampling.global_top_k == most
+    feature = asked.global_top_k == most
     return Remark(
         f"global_topk {most} is outside 1 to {_MOST_TOP_K}: the plugin uses {_MOST_TOP_K}",
         fix=f"set features.sampling.global_top_k to {_MOST_TOP_K} or less",
@@ -204,7 +216,7 @@ def eagle_lm_head(situation: Situation) -> Remark | None:
     draft is here.
     """
     speculative = _speculative(situation)
-    if speculative.get("method") != "eagle":
+    if speculative.get("method") != "eagle" or speculative.get("model") is None:
         return None
     return Remark(
         f"the EAGLE draft {speculative.get('model')} must hold lm_head.weight of {situation.model.id}; "
@@ -219,7 +231,7 @@ def v0_only(situation: Situation) -> Sequence[Remark] | None:
     """What AWS's guide lists as only in the fork of vLLM V0, which has no support any more.
 
     Disaggregated inference, Llama 3.2 Vision (mllama), and speculative decoding with a draft model that is
-    no EAGLE draft.
+    no EAGLE draft. Ways of speculating without a draft (`ngram`) are not listed at all.
     """
     return list(_v0_features(situation)) or None
 
@@ -245,6 +257,14 @@ def _v0_features(situation: Situation) -> Iterator[Remark]:
             fix="use an EAGLE draft: features.speculative.method: eagle",
             key=engine_key(situation, "speculative_config"),
         )
+    method = speculative.get("method")
+    if method not in (None, "draft_model", "eagle", "eagle3"):
+        yield Remark(
+            f"speculative method {method}: {name_plugin(situation)} knows drafts only; by its code (not run) "
+            f"it loads a model named {speculative.get('model') or method} as one",
+            fix="use an EAGLE draft: features.speculative.method: eagle, or remove it",
+            key=engine_key(situation, "speculative_config"),
+        )
 
 
 @rule("nxdi.lora-0-2-0", "error", f"{_LOADER}:681-683", backends=_NXDI, covers=("lora-0.2.0",))
@@ -256,6 +276,32 @@ def lora_0_2_0(situation: Situation) -> Remark | None:
     return Remark(
         f"LoRA adapters with {name_plugin(situation)}: {refusal.error}: {refusal.message}",
         fix="use vllm-neuron 0.3.0 or later (SDK 2.27.1), or remove features.lora",
+        key=engine_key(situation, "enable_lora"),
+    )
+
+
+@rule(
+    "nxdi.lora-with-images",
+    "error",
+    "fork-infinity, fork-exa:vllm_neuron/worker/neuronx_distributed_model_loader.py "
+    "(NeuronMultiModalCausalLM.execute_model)",
+    backends=_NXDI,
+)
+def lora_with_images(situation: Situation) -> Remark | None:
+    """Models that take images are run without adapters: requests that name one are answered without it.
+
+    By the plugin's code up to 0.5.x (not run): what it hands to such a model holds the images, and not which
+    adapter a request wants.
+    """
+    if situation.engine.get("enable_lora") is not True:
+        return None
+    plugin, architecture = situation.stack.versions.get("vllm-neuron", ""), situation.model.facts.architecture
+    if not is_image_to_text(architecture, plugin) or not at_least(plugin, "0.3"):
+        return None
+    return Remark(
+        f"LoRA adapters with {architecture}: by its code (not run) {name_plugin(situation)} does not hand "
+        "adapters to models that take images, so that requests are answered without them",
+        fix="remove features.lora, or merge the adapter into the checkpoint",
         key=engine_key(situation, "enable_lora"),
     )
 
@@ -355,6 +401,7 @@ RULES = (
     on_device_sampling_env,
     v0_only,
     lora_0_2_0,
+    lora_with_images,
     lora_max_adapters,
     sampling_not_dynamic,
     global_topk_limit,

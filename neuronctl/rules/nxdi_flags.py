@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from neuronctl.rules.nxdi_refusals import find_prediction, find_refusal, name_plugin
@@ -12,6 +12,8 @@ from neuronctl.rules.situation import Situation
 from neuronctl.stack.flags import Answer, check_flag
 
 _NXDI = ("nxdi",)
+# Ways of speculating that want a draft, whose configuration says no number of tokens.
+_WITH_DRAFT = ("draft_model", "eagle", "eagle3")
 _FLAGS = "measured on the parsers of vLLM 0.11.0, 0.16.0, 0.24.0 and 0.32.0"
 # The version that was tried after each (stack/flags.yaml, measured_versions).
 _TRIED_NEXT = {"0.11.0": "0.16.0", "0.16.0": "0.24.0", "0.24.0": "0.32.0"}
@@ -169,6 +171,39 @@ def swap_space(situation: Situation) -> Remark | None:
     )
 
 
+@rule(
+    "vllm.speculative-incomplete",
+    "error",
+    "vLLM's config/speculative.py (SpeculativeConfig.__post_init__)",
+    backends=NEURON,
+)
+def speculative_incomplete(situation: Situation) -> Remark | None:
+    """A draft wants a name and a number of tokens, fewer than the longest sequence has.
+
+    Without one of the two vLLM stops before the model is loaded. More tokens than `max_model_len` can never
+    be checked at once.
+    """
+    config = situation.engine.get("speculative_config")
+    if not isinstance(config, Mapping) or config.get("method") not in _WITH_DRAFT:
+        return None
+    model, tokens = config.get("model"), config.get("num_speculative_tokens")
+    length = situation.engine.get("max_model_len")
+    if model is None:
+        wrong, fix = "without a draft", "set features.speculative.model to the draft"
+    elif tokens is None:
+        wrong, fix = "without num_speculative_tokens", "set features.speculative.tokens, such as 5"
+    elif isinstance(tokens, int) and isinstance(length, int) and tokens >= length:
+        wrong = f"with {tokens} tokens at a time, and a sequence has {length} (max_model_len)"
+        fix = "set features.speculative.tokens to a few, such as 5"
+    else:
+        return None
+    return Remark(
+        f"speculative method {config.get('method')} {wrong}",
+        fix=fix,
+        key=engine_key(situation, "speculative_config"),
+    )
+
+
 @rule("nxdi.overruled", "info", "plugin020:V/platform.py:143-210", backends=_NXDI)
 def overruled(situation: Situation) -> Sequence[Remark] | None:
     """The plugin changes some of vLLM's arguments without saying so; the plan shows what will be used."""
@@ -186,6 +221,7 @@ RULES = (
     flag_refused,
     quantization_neuron_quant,
     swap_space,
+    speculative_incomplete,
     flag_doubtful,
     max_num_batched_tokens_forced,
     overruled,

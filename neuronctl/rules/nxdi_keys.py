@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
-from neuronctl.neuron.keys import KeyFault, known_keys
+from neuronctl.neuron.keys import WHOLE, KeyFault, known_keys
 from neuronctl.neuron.migration import is_foreign
 from neuronctl.neuron.outlook import Outlook
-from neuronctl.rules.nxdi_refusals import find_prediction, find_refusal, text_settings
+from neuronctl.rules.nxdi_refusals import find_prediction, find_refusal, text_key, text_settings
 from neuronctl.rules.place import additional_config_key, neuron_key
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
@@ -227,12 +228,84 @@ def _fix(fault: KeyFault) -> str:
         return f"remove it, or use NxD Inference {fault.since} or later"
     if fault.kind == "bad-value":
         return "give it a value of that kind, or remove it"
+    if fault.nearest is None and fault.path.rpartition(".")[2].replace("-", "_") in WHOLE:
+        return "put its keys directly under neuron"
     return f"write {fault.nearest}" if fault.nearest else "remove it"
 
 
 def _key(situation: Situation, fault: KeyFault) -> str | None:
     path = fault.path.partition(".")[2]
     return neuron_key(situation, path) if path else additional_config_key(situation)
+
+
+@rule(
+    "nxdi.world-size",
+    "warning",
+    "nxd:src/neuronx_distributed/parallel_layers/parallel_state.py",
+    backends=_NXDI,
+)
+def world_size(situation: Situation) -> Remark | None:
+    """`world_size` counts the cores of all groups together: a multiple of TP x PP x EP.
+
+    By the code of NxD (not run) a smaller one lowers the tensor parallelism, and one that is no multiple
+    stops the compile. Where nobody says it, NxD Inference computes it.
+    """
+    if "world_size" not in text_settings(situation):
+        return None
+    prediction = find_prediction(situation)
+    if prediction is None:
+        return None
+    size, *degrees = (
+        prediction.neuron_config.get(name) for name in ("world_size", "tp_degree", "pp_degree", "ep_degree")
+    )
+    group = math.prod(degree for degree in degrees if isinstance(degree, int))
+    if not isinstance(size, int) or size % group == 0:
+        return None
+    return Remark(
+        f"world_size {size} is no multiple of the {group} cores of TP x PP x EP",
+        fix=f"remove it, or set it to {group}",
+        key=text_key(situation, "world_size"),
+    )
+
+
+@rule("nxdi.on-cpu", "warning", "nxdi:M/models/config.py:102", backends=_NXDI)
+def on_cpu(situation: Situation) -> Remark | None:
+    """`on_cpu` makes NxD Inference run the model on the host, for tests without a Neuron device."""
+    if text_settings(situation).get("on_cpu") is not True:
+        return None
+    return Remark(
+        "on_cpu is true: NxD Inference runs the model on the host's CPU, and the Neuron cores stay idle",
+        fix="remove it; a server for the CPU is had by backend: cpu",
+        key=text_key(situation, "on_cpu"),
+    )
+
+
+@rule(
+    "nxdi.continuous-batching-off",
+    "warning",
+    "nxdi:M/modules/kvcache/kv_cache_manager.py (update_kv_by_layer_id)",
+    backends=_NXDI,
+)
+def continuous_batching_off(situation: Situation) -> Remark | None:
+    """The plugin prefills one prompt at a time, and turns continuous batching on for more than one sequence.
+
+    By the code of NxD Inference (not run) each prompt would otherwise be written over the cache of the first
+    sequence.
+    """
+    if text_settings(situation).get("is_continuous_batching") is not False:
+        return None
+    prediction = find_prediction(situation)
+    if prediction is None:
+        return None
+    batch, prefilled = (prediction.neuron_config.get(name) for name in ("batch_size", "ctx_batch_size"))
+    if not isinstance(batch, int) or not isinstance(prefilled, int) or batch <= prefilled:
+        return None
+    return Remark(
+        f"is_continuous_batching is false with a batch of {batch}: by its code (not run) NxD Inference "
+        "writes each prompt over the cache of the first sequence",
+        fix="remove it, or set engine.max_num_seqs: 1",
+        key=text_key(situation, "is_continuous_batching"),
+    )
 
 
 RULES = (
@@ -243,5 +316,8 @@ RULES = (
     bad_value,
     draft_overrides,
     override_differs,
+    world_size,
+    on_cpu,
+    continuous_batching_off,
     deprecated_key,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from neuronctl.neuron.architectures import supported
 from neuronctl.neuron.heads import PADDED_AS_DOCUMENTED, shard_heads
+from neuronctl.rules.degrees import good_degrees
 from neuronctl.rules.nxdi_refusals import find_refusal, name_plugin, text_settings
 from neuronctl.rules.place import engine_key, neuron_key
 from neuronctl.rules.rule import Remark, rule
@@ -114,6 +115,9 @@ def _padded(situation: Situation) -> Remark | None:
 
 def _even_degrees(situation: Situation) -> str:
     """The degrees at which nothing is padded and nothing fails, as many as there are cores, in words."""
+    # Among the good ones of a model that AWS pads are those that pad.
+    if situation.model.facts.architecture not in PADDED_AS_DOCUMENTED and (good := good_degrees(situation)):
+        return good
     facts, outlook = situation.model.facts, situation.outlook
     heads, kv_heads = facts.attention_heads or 1, facts.kv_heads or 1
     cores = len(outlook.granted) if outlook and outlook.granted else _MOST_CORES
@@ -137,7 +141,8 @@ def multimodal_flat_keys(situation: Situation) -> Remark | None:
     if find_refusal(situation, "multimodal-flat-keys") is None or outlook is None:
         return None
     allowed = ("text_neuron_config", "vision_neuron_config")
-    flat = [name for name in outlook.settings if name not in allowed] or ["max_prompt_length"]
+    beside = ("lora_ckpt_json", "target_modules") if situation.engine.get("enable_lora") is True else ()
+    flat = [name for name in outlook.settings if name not in (*allowed, *beside)] or ["max_prompt_length"]
     nearest = {fault.path.rpartition(".")[2]: fault.nearest for fault in outlook.key_faults}
     meant = nearest.get(flat[0]) or flat[0]
     fix = f"write {meant}" if meant in allowed else f"put it under neuron.text_neuron_config: {{{meant}: …}}"

@@ -82,11 +82,6 @@ _MENDED: tuple[tuple[str, str, str | None], ...] = (
         "let TP divide engine.max_model_len and each prefill bucket, or remove sequence_parallel_enabled",
         "engine.max_model_len",
     ),
-    (
-        "does not yet support block_kv_layout",
-        "set features.prefix_caching and features.chunked_prefill to false, and leave is_block_kv_layout out",
-        "features.prefix_caching",
-    ),
     ("does not yet support fused speculation", "remove features.speculative", "features.speculative"),
     (
         "Could not find modules_to_not_convert",
@@ -98,6 +93,21 @@ _MENDED: tuple[tuple[str, str, str | None], ...] = (
 _CHUNKED_ATTENTION = re.compile(
     r"The Neuron config (\w+): .* chunked attention\. Only config value of (\w+) is supported"
 )
+# Why settings are refused without a text, and what to do (nxdi:M/models/config.py:210-213,645-689,719-720).
+_WITHOUT_TEXT = {
+    ("token_generation_batches", "AssertionError"): (
+        "none may be above the batch of decoding, {most}",
+        "let none be above {most}, or raise engine.max_num_seqs",
+    ),
+    ("token_generation_batches", "ValueError"): (
+        "it goes with no speculation, chunked prefill, prefix caching or block KV layout",
+        "remove it, or turn that feature off",
+    ),
+    ("ep_dispatch_cc_option", "ValueError"): (
+        "TP may not be above the batch of decoding, {most}",
+        "remove it, or set engine.max_num_seqs to TP or more",
+    ),
+}
 _OF_FEATURES = {
     "is_prefix_caching": "features.prefix_caching",
     "is_chunked_prefill": "features.chunked_prefill",
@@ -138,6 +148,12 @@ def text_settings(situation: Situation) -> Mapping[str, Any]:
     return {**settings, **text} if isinstance(text, Mapping) else settings
 
 
+def text_key(situation: Situation, name: str) -> str | None:
+    """The profile's key of a setting of the language model, which see `text_settings`."""
+    nested = situation.outlook is not None and name not in situation.outlook.settings
+    return neuron_key(situation, f"text_neuron_config.{name}" if nested else name)
+
+
 def name_plugin(situation: Situation) -> str:
     """The plugin with its version, as messages name it."""
     return f"vllm-neuron {situation.stack.versions.get('vllm-neuron', 'of an unknown version')}"
@@ -164,16 +180,23 @@ def plugin_refuses(situation: Situation) -> Sequence[Remark] | None:
 
 
 def _remark(refusal: Refusal, situation: Situation, prediction: Prediction) -> Remark:
-    settings = text_settings(situation)
-    if not refusal.message and prediction.engine.get("enable_prefix_caching"):
-        for name in ("is_prefix_caching", "is_block_kv_layout"):
-            if name in settings and not settings[name]:
-                return Remark(
-                    f"{name} is false while vLLM has prefix caching on: {name_plugin(situation)} stops with "
-                    f"{refusal.error} and no text",
-                    fix=f"remove {name}, or set features.prefix_caching: false",
-                    key=f"neuron.{name}",
-                )
+    if refusal.about in ("is_prefix_caching", "is_block_kv_layout"):
+        return Remark(
+            f"{refusal.about} is false while vLLM has prefix caching on: {name_plugin(situation)} stops with "
+            f"{refusal.error} and no text",
+            fix=f"remove {refusal.about}, or set features.prefix_caching: false",
+            key=f"neuron.{refusal.about}",
+        )
+    if refusal.about is not None:
+        stated = text_settings(situation).get(refusal.about)
+        why, fix = _WITHOUT_TEXT[refusal.about, refusal.error]
+        most = prediction.neuron_config.get("tkg_batch_size")
+        return Remark(
+            f"{refusal.about} {stated}: NxD Inference stops with {refusal.error} and no text, because "
+            f"{why.format(most=most)}",
+            fix=fix.format(most=most),
+            key=text_key(situation, refusal.about),
+        )
     said = refusal.message.replace("\n ", "") or "without a text"
     fix, key = _mend(refusal.message, situation)
     return Remark(f"{name_plugin(situation)} refuses this: {refusal.error}: {said}", fix=fix, key=key)
@@ -186,6 +209,11 @@ def _mend(message: str, situation: Situation) -> tuple[str, str | None]:
         feature = _OF_FEATURES.get(name)
         key = feature or neuron_key(situation, name) or neuron_key(situation, f"text_neuron_config.{name}")
         return f"set {feature or name}: {wanted.lower()}", key
+    if "does not yet support block_kv_layout" in message:
+        asked = [name for name in _OF_FEATURES.values() if situation.engine.get(f"enable_{name[9:]}")]
+        if not asked:
+            return "leave is_block_kv_layout out", neuron_key(situation, "text_neuron_config")
+        return f"set {' and '.join(asked)} to false", asked[0]
     return next(
         ((fix, key) for words, fix, key in _MENDED if words in message),
         ("change the setting that it names; neuronctl plan shows the whole predicted Neuron config", None),

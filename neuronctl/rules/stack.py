@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from neuronctl.rules.packages import PLUGIN_REQUIREMENTS
-from neuronctl.rules.place import neuron_key
+from neuronctl.rules.place import neuron_key, variable_key
 from neuronctl.rules.rule import NEURON, Remark, rule
 from neuronctl.rules.situation import Situation
 from neuronctl.stack.compat import sdks
 from neuronctl.stack.identify import identify_stack
 from neuronctl.stack.install import PIP_REPOSITORY, install_words
 from neuronctl.stack.installation import IMPORT_NAMES
-from neuronctl.stack.version import at_least
+from neuronctl.stack.version import at_least, release
 
 # Nothing that serves a model imports it.
 _UNUSED = "jax-neuronx"
@@ -189,9 +189,76 @@ def async_mode(situation: Situation) -> Remark | None:
     )
 
 
+@rule(
+    "stack.plugin-shut-out",
+    "error",
+    "vLLM's plugins/__init__.py (load_plugins_by_group); entry point `neuron` of both generations; "
+    "gh:vllm-project/vllm-neuron#16",
+    backends=NEURON,
+)
+def plugin_shut_out(situation: Situation) -> Remark | None:
+    """VLLM_PLUGINS names the plugins that vLLM may load, and Neuron's is not among them.
+
+    vLLM then starts without it, on no Neuron device. The names are compared as they are, blanks included.
+    """
+    variable = "VLLM_PLUGINS"
+    said = situation.environment.get(variable)
+    if said is None or "neuron" in said.split(","):
+        return None
+    key = variable_key(situation, variable)
+    return Remark(
+        f"{variable} is {said or 'empty'}, so vLLM does not load Neuron's plugin, which is called neuron",
+        fix=f"{f'remove {key}' if key else f'unset {variable}'}, or add neuron to it",
+        key=key,
+    )
+
+
+@rule(
+    "stack.installed-twice",
+    "warning",
+    "neuronctl: two .dist-info folders of one package in one folder",
+    backends=NEURON,
+)
+def installed_twice(situation: Situation) -> list[Remark] | None:
+    """The metadata of two versions of one package lie side by side, and only one can be the code.
+
+    It happens where pip was stopped, or where a folder was copied over another.
+    """
+    if not situation.stack.duplicates:
+        return None
+    python = situation.stack.python
+    return [
+        Remark(
+            f"{name} is installed twice, as {' and '.join(versions)}; {versions[0]} is what the plan is for",
+            fix=f"{python} -m pip uninstall {name} until none is left, then install it once",
+        )
+        for name, versions in situation.stack.duplicates.items()
+    ]
+
+
+@rule(
+    "stack.unreadable-version",
+    "warning",
+    "neuronctl: versions are compared by their leading numbers",
+    backends=NEURON,
+)
+def unreadable_version(situation: Situation) -> Remark | None:
+    """A version that begins with no number cannot be compared, so rules about versions may miss it."""
+    odd = [f"{name} {version}" for name, version in situation.stack.versions.items() if not release(version)]
+    if not odd:
+        return None
+    return Remark(
+        f"{', '.join(odd)}: no version that can be compared, so it counts as older than all others",
+        fix="install the package again",
+    )
+
+
 RULES = (
     pypi_placeholder,
     missing_module,
+    plugin_shut_out,
+    installed_twice,
+    unreadable_version,
     mixed_sdk,
     unknown_sdk,
     shadowed_compiler,

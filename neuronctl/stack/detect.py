@@ -41,7 +41,8 @@ class Stack:
 
     `assumed` is the name of a stack that is not here (`--stack`). `placeholders` are PyPI's empty packages
     under Neuron's names (`vllm-neuron 0.1.0`); `missing_modules` the packages that should be importable and
-    are not; `other_versions` versions that only rules look at. `runtime` and `collectives` are the versions
+    are not; `other_versions` versions that only rules look at; `duplicates` the versions of what is installed
+    more than once, first the one in `versions`. `runtime` and `collectives` are the versions
     of libnrt and libnccom, `compiler_path` the neuronx-cc that PATH finds and `compiler_outside` whether the
     serving Python has another one; `pip_index` is pip's index where that is AWS's, which has Neuron's
     packages only.
@@ -57,6 +58,7 @@ class Stack:
     placeholders: tuple[str, ...] = ()
     missing_modules: tuple[str, ...] = ()
     other_versions: Mapping[str, str] = field(default_factory=dict)
+    duplicates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     runtime: str | None = None
     collectives: str | None = None
     compiler_path: Path | None = None
@@ -148,6 +150,7 @@ def _read_stack(host: Host, python: Path, chosen_by: str) -> Stack:
         versions=installed.versions_of(WATCHED),
         vllm_folder=_package(paths, "vllm"),
         other_versions=installed.versions_of(OTHERS),
+        duplicates=installed.duplicates,
         pip_index=aws_pip_index(host, python),
     )
     if stack.versions.keys().isdisjoint(IMPORT_NAMES):

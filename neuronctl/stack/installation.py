@@ -27,11 +27,15 @@ _NATIVE_MODULES = ("libtorch_neuronx_lite", "neuronxcc", "nki")
 
 @dataclass(frozen=True)
 class Installation:
-    """What lies in the import folders: distributions, by version and metadata folder, and all file names."""
+    """What lies in the import folders: distributions, by version and metadata folder, and all file names.
+
+    `duplicates` are the versions of those that lie in one folder more than once, first the one that counts.
+    """
 
     versions: Mapping[str, str]
     metadata: Mapping[str, Path]
     names: frozenset[str]
+    duplicates: Mapping[str, tuple[str, ...]]
 
     def versions_of(self, distributions: Collection[str]) -> dict[str, str]:
         """The versions of some distributions, sorted by name."""
@@ -46,6 +50,7 @@ def read_installation(paths: Sequence[Path], watched: Collection[str]) -> Instal
     """Versions by the names of the `.dist-info` folders; the first on the path wins, as for an import."""
     versions: dict[str, str] = {}
     metadata: dict[str, Path] = {}
+    duplicates: dict[str, tuple[str, ...]] = {}
     everything: set[str] = set()
     for folder in paths:
         try:
@@ -58,10 +63,15 @@ def read_installation(paths: Sequence[Path], watched: Collection[str]) -> Instal
                 continue
             distribution, _, version = name.removesuffix(".dist-info").partition("-")
             distribution = distribution.replace("_", "-").replace(".", "-").lower()
-            if distribution in watched and distribution not in versions:
+            if distribution not in watched:
+                continue
+            if distribution not in versions:
                 versions[distribution] = version
                 metadata[distribution] = folder / name
-    return Installation(versions, metadata, frozenset(everything))
+            elif metadata[distribution].parent == folder:
+                before = duplicates.get(distribution, (versions[distribution],))
+                duplicates[distribution] = (*before, version)
+    return Installation(versions, metadata, frozenset(everything), duplicates)
 
 
 def find_placeholders(installed: Installation) -> tuple[str, ...]:

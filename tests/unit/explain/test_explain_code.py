@@ -74,3 +74,9 @@ def test_words_from_a_pattern_without_a_line_have_no_braces() -> None:
         for found in explain_code(pattern.id):
             assert "{blocks}" not in found.fix
             assert "{exit}" not in found.title
+
+
+def test_1_is_a_status_and_what_every_failed_program_ends_with() -> None:
+    names = [one.id for one in explain_code("1")]
+    assert names == ["exit-1", "NRT_FAILURE"]
+    assert "Traceback" in explain_code("1")[0].fix

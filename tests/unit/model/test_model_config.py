@@ -72,9 +72,22 @@ def test_the_newer_name_of_the_number_format_is_understood() -> None:
 
 def test_facts_of_the_wrong_type_are_as_if_absent() -> None:
     facts = model_facts(
-        {"architectures": ["X"], "num_hidden_layers": "30", "vocab_size": True, "model_type": 7}, "x"
+        {"architectures": ["X"], "num_hidden_layers": [30], "vocab_size": True, "model_type": 7}, "x"
     )
     assert (facts.layers, facts.vocabulary, facts.model_type, facts.head_dim) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("said", ["32", 0, -1, 2.5, float("inf"), float("nan"), 2**41])
+@pytest.mark.parametrize("key", ["num_hidden_layers", "max_position_embeddings"])
+def test_a_size_that_no_model_has(key: str, said: object) -> None:
+    with pytest.raises(ModelNotResolved, match=f"^org/x: config.json gives {key} as ") as caught:
+        model_facts({**LLAMA, "architectures": ["X"], key: said}, "org/x")
+    assert caught.value.error_code == "model.broken-config"
+
+
+def test_no_experts_is_no_mixture() -> None:
+    facts = model_facts({**LLAMA, "architectures": ["X"], "num_experts": 0}, "x")
+    assert (facts.experts, facts.moe_intermediate_size) == (None, None)
 
 
 DEFAULTS = reference("models")["class_defaults_when_absent"]

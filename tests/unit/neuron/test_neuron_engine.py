@@ -76,3 +76,9 @@ def test_one_process_drives_all_cores() -> None:
     assert engine.values["distributed_executor_backend"] == "uni"
     assert engine.silent == ("distributed_executor_backend ray becomes uni: one process drives all cores",)
     assert resolve(distributed_executor_backend="mp").values["distributed_executor_backend"] == "mp"
+
+
+@pytest.mark.parametrize("size", [1000, 1e308, 10**400])
+def test_swap_space_however_large_is_refused(size: float) -> None:
+    ((text, _),) = resolve(tensor_parallel_size=8, swap_space=size, host_memory_bytes=64 * GIB).errors
+    assert text.startswith("Value error, Too large swap space.")

@@ -441,7 +441,7 @@ def test_the_example_in_the_docs() -> None:
 
 
 def test_the_docs_give_each_formula_and_its_basis() -> None:
-    everything = load(LLAMA_8B, 8, draft_parameters=1, lora_bytes=1, save_sharded=True)
+    everything = load(LLAMA_8B, 8, draft_parameters=1, lora_bytes=9, lora_least_bytes=1, save_sharded=True)
     found = estimate(everything, room("trn1.32xlarge"))
     blocks = estimate(replace(everything, kv_blocks=1, block_size=1), room("trn1.32xlarge"))
     text = DOCS.read_text(encoding="utf-8")

@@ -182,3 +182,22 @@ def test_only_granted_cores_are_counted_on(tmp_path: Path) -> None:
     plan = neuron_plan(tmp_path, text, target="trn1.32xlarge", model=resolve_model(section, host))
     assert plan.engine["tensor_parallel_size"].value == 2
     assert plan.environment["NEURON_RT_VISIBLE_CORES"].value == "4-5"
+
+
+def test_another_machine_is_never_the_same_one(tmp_path: Path) -> None:
+    """A host with less memory than its type has: the type is no answer."""
+    model = resolve_model(ModelSection(id="meta-llama/Llama-3.1-8B-Instruct"), sample_host(tmp_path))
+    here = {"memory_bytes": 20 * GIB}
+    text = "model: {id: meta-llama/Llama-3.1-8B-Instruct}\nengine: {tensor_parallel_size: 2}\n"
+    plan = neuron_plan(tmp_path, text, target="inf2.8xlarge", machine=here, model=model)
+    assert plan.outlook is not None
+    assert plan.outlook.fitting
+    assert not [one for one in plan.outlook.fitting if one.startswith("inf2.8xlarge")]
+
+
+def test_no_degree_is_chosen_at_which_weights_do_not_load(tmp_path: Path) -> None:
+    """24 heads and 6 KV heads: 4 neither divides the KV heads nor is divided by them."""
+    heads = {"num_attention_heads": 24, "num_key_value_heads": 6, "hidden_size": 192, "num_hidden_layers": 3}
+    plan = neuron_plan(tmp_path, config=heads)
+    assert plan.outlook is not None
+    assert plan.outlook.degrees == (1, 2, 24)

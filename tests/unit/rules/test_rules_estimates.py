@@ -11,7 +11,7 @@ from neuronctl.model.resolve import Model, resolve_model
 from neuronctl.plan.plan import Plan
 from neuronctl.profile.schema import ModelSection
 from neuronctl.result import Finding
-from tests.plan_sample import found, neuron_plan, sample_host
+from tests.plan_sample import found, neuron_plan, sample_host, sample_model
 
 GIB = 2**30
 LLAMA_8B, LLAMA_70B = "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.3-70B-Instruct"
@@ -170,3 +170,31 @@ def test_force_goes_on_in_spite_of_an_estimate(tmp_path: Path, rule: str) -> Non
     assert rule in {one.id for one in plan.errors}
     assert rule not in {one.id for one in forced.errors}
     assert only(forced, rule, "warning").message == only(plan, rule, "error").message
+
+
+def test_adapters_that_no_core_can_hold_are_refused_and_named(tmp_path: Path) -> None:
+    text = (
+        f"model: {{id: {LLAMA_8B}}}\nengine: {{tensor_parallel_size: 8}}\n"
+        "features: {lora: {adapters: {one: /adapters/one}, max_rank: %d}}\n"
+    )
+    facts: dict[str, Any] = {"target": "trn2.48xlarge", "model": known(tmp_path, LLAMA_8B)}
+    finding = only(neuron_plan(tmp_path, text % 1_000_000, **facts), "estimate.core", "error")
+    assert "LoRA at least 38.1 GiB" in finding.message
+    assert str(finding.fix).startswith(
+        "lower features.lora.max_rank or features.lora.max_loras (now max_lora_rank"
+    )
+    plan = neuron_plan(tmp_path, text % 16, **facts)
+    assert not found(plan, "estimate.core") + found(plan, "estimate.core-tight")
+
+
+def test_estimate_none(tmp_path: Path) -> None:
+    finding = only(neuron_plan(tmp_path, config={"vocab_size": None}), "estimate.none", "info")
+    assert finding.message == "whether the model fits is not estimated: config.json does not say vocab_size"
+    unknown = neuron_plan(tmp_path, config={"architectures": ["OddForCausalLM"]})
+    assert "the size of a OddForCausalLM" in only(unknown, "estimate.none", "info").message
+    assert not found(neuron_plan(tmp_path), "estimate.none")
+
+
+def test_weights_of_no_size_are_counted_from_the_configuration(tmp_path: Path) -> None:
+    model = sample_model({"intermediate_size": 256, "num_hidden_layers": 10**9}, weights=(0, "an empty file"))
+    assert only(neuron_plan(tmp_path, model=model), "estimate.core", "error")

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from neuronctl.errors import UsageError
 from neuronctl.machine.devices import NeuronDevice
+from neuronctl.model.resolve import resolve_model
+from neuronctl.profile.schema import ModelSection
 from neuronctl.result import Finding
-from tests.plan_sample import found, neuron_plan
+from tests.plan_sample import found, neuron_plan, sample_host
 
 
 def one(tmp_path: Path, rule: str, text: str = "", **facts: Any) -> Finding | None:
@@ -132,7 +135,7 @@ def test_machine_too_many_cores(tmp_path: Path) -> None:
     assert finding.message == (
         "tensor parallel size 32 wants 32 logical cores, and inf2.48xlarge has 24 (12 devices, LNC 1)"
     )
-    assert finding.fix == "set engine.tensor_parallel_size to one of the documented 1, 2, 4, 8"
+    assert finding.fix == "set engine.tensor_parallel_size to 1, 2, 4 or 8"
     assert str(finding.place) == "sample.yaml:2: engine.tensor_parallel_size"
     assert one(tmp_path, "machine.too-many-cores", degree(24)) is None
 
@@ -150,7 +153,7 @@ def test_machine_too_many_cores_in_a_container(tmp_path: Path) -> None:
     here = {"devices": devices(2), "assumed": False}
     finding = said(tmp_path, "machine.too-many-cores", degree(8), machine=here)
     assert "has 4 (2 devices of 12 are visible here, LNC 1)" in finding.message
-    assert finding.fix == "set engine.tensor_parallel_size to one of the documented 1, 2, 4"
+    assert finding.fix == "set engine.tensor_parallel_size to 1, 2 or 4"
 
 
 def test_machine_too_many_cores_for_the_native_plugin(tmp_path: Path) -> None:
@@ -298,3 +301,56 @@ def test_machine_single_core_native(tmp_path: Path) -> None:
     assert one(tmp_path, rule, degree(2), target="trn2.48xlarge", stack="sdk-2.32") is None
     assert one(tmp_path, rule, degree(1), target="trn2.3xlarge", stack="sdk-2.32") is None
     assert one(tmp_path, rule, degree(1), target="trn2.48xlarge", stack="sdk-2.31") is None
+
+
+SEVENTY = "meta-llama/Llama-3.3-70B-Instruct"
+
+
+@pytest.mark.parametrize(
+    ("size", "rule", "words"),
+    [
+        (64, "machine.too-many-cores", "to 16 (not documented for inf2.48xlarge"),
+        (24, "nxdi.heads-padded", "to 16 (not documented for inf2.48xlarge"),
+        (16, "machine.undocumented-degree", "keep it"),
+    ],
+)
+def test_no_advice_leads_back_to_what_was_refused(tmp_path: Path, size: int, rule: str, words: str) -> None:
+    """Of 1, 2, 4, 8 and 24 none divides 64 heads and holds 70 billion parameters in 16 GiB a core."""
+    model = resolve_model(ModelSection(id=SEVENTY), sample_host(tmp_path))
+    plan = neuron_plan(tmp_path, f"model: {{id: {SEVENTY}}}\n{degree(size)}", model=model)
+    (finding,) = found(plan, rule)
+    assert words in str(finding.fix)
+    assert len([one for one in plan.findings if one.severity != "info"]) == 1
+
+
+def test_machine_too_many_replicas(tmp_path: Path) -> None:
+    rule, text = "machine.too-many-replicas", degree(8) + "server: {replicas: %d}\n"
+    finding = said(tmp_path, rule, text % 4)
+    assert finding.severity == "error"
+    assert finding.message == "server.replicas 4: 3 servers of 8 cores fit into the 24 cores (0-23)"
+    assert str(finding.fix).startswith("set server.replicas to 3 or less")
+    assert str(finding.place) == "sample.yaml:3: server.replicas"
+    assert said(tmp_path, rule, text % 1_000_000_000)
+    assert one(tmp_path, rule, text % 3) is None
+    granted = "env: {NEURON_RT_VISIBLE_CORES: 0-15}\n"
+    assert (
+        "2 servers of 8 cores fit into the 16 cores (0-15)"
+        in said(tmp_path, rule, text % 3 + granted).message
+    )
+    # Not even one fits: that is another rule's.
+    assert one(tmp_path, rule, degree(32) + "server: {replicas: 2}\n") is None
+
+
+def test_a_number_in_quotes_is_the_same_lnc(tmp_path: Path) -> None:
+    plan = neuron_plan(tmp_path, "neuron: {logical_nc_config: '2'}\n", target="trn2.48xlarge")
+    assert [one.id for one in plan.errors] == ["nxdi.bad-value"]
+
+
+def test_an_lnc_that_is_offered_is_one_that_the_instance_has(tmp_path: Path) -> None:
+    finding = said(tmp_path, "machine.lnc-mismatch", "env: {NEURON_LOGICAL_NC_CONFIG: '3'}\n")
+    assert finding.fix == "set NEURON_LOGICAL_NC_CONFIG to 1, or remove it"
+
+
+def test_cores_that_the_target_does_not_have(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"the variable names the cores 24, and inf2\.48xlarge has"):
+        neuron_plan(tmp_path, "env: {NEURON_RT_VISIBLE_CORES: 23-24}\n")

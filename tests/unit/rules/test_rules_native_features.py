@@ -220,3 +220,34 @@ def test_native_nixl(tmp_path: Path) -> None:
     assert finding.place is not None
     assert finding.place.line == 2
     assert not found(native(tmp_path), "native.nixl")
+
+
+def test_native_heads(tmp_path: Path) -> None:
+    text = "engine: {tensor_parallel_size: %d}\n"
+    (finding,) = found(native(tmp_path, text % 12, target="trn2.48xlarge"), "native.heads")
+    assert finding.severity == "warning"
+    assert "tensor parallel size 12 does not divide the 8 attention heads" in finding.message
+    assert finding.fix == "set engine.tensor_parallel_size to 1, 2, 4 or 8"
+    assert str(finding.place) == "sample.yaml:2: engine.tensor_parallel_size"
+    assert not found(native(tmp_path, text % 4), "native.heads")
+
+
+def test_native_executor(tmp_path: Path) -> None:
+    text = "engine: {distributed_executor_backend: %s}\n"
+    (finding,) = found(native(tmp_path, text % "ray"), "native.executor")
+    assert finding.severity == "warning"
+    assert "distributed_executor_backend ray" in finding.message
+    assert finding.fix == "remove it, or set it to mp"
+    assert str(finding.place) == "sample.yaml:2: engine.distributed_executor_backend"
+    assert not found(native(tmp_path, text % "mp"), "native.executor")
+    assert not found(native(tmp_path), "native.executor")
+
+
+def test_native_top_k_off_device(tmp_path: Path) -> None:
+    text = "features: {sampling: {on_device: %s, global_top_k: 5}}\n"
+    (finding,) = found(native(tmp_path, text % "false"), "native.top-k-off-device")
+    assert finding.severity == "warning"
+    assert "global_top_k 5 has no effect" in finding.message
+    assert finding.fix == "remove one of the two"
+    assert str(finding.place) == "sample.yaml:2: features.sampling.global_top_k"
+    assert not found(native(tmp_path, text % "true"), "native.top-k-off-device")

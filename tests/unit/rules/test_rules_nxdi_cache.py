@@ -176,3 +176,28 @@ def test_vllms_scheduler_without_the_rest_of_chunked_prefill(tmp_path: Path) -> 
     missing = only(found(neuron_plan(tmp_path, **options), "nxdi.chunked-prefill"))
     assert "block_size must be set" in missing.message
     assert not neuron_plan(tmp_path, CHUNKED, **options).errors
+
+
+def test_nxdi_buckets_too_short(tmp_path: Path) -> None:
+    text = "features:\n  buckets: {prefill: [128, 256], decode: [512]}\n"
+    decode, prefill = found(neuron_plan(tmp_path, text), "nxdi.buckets-too-short")
+    assert (decode.severity, prefill.severity) == ("warning", "warning")
+    assert "the largest of token_generation_buckets is 512, and a request may be 4096" in decode.message
+    assert "the largest of context_encoding_buckets is 256, and a prompt may be 4096" in prefill.message
+    assert decode.fix == "add 4096 to the decode buckets, or set engine.max_model_len to 512"
+    assert str(decode.place) == "sample.yaml:3: features.buckets.decode"
+    raw = only(found(neuron_plan(tmp_path, "neuron: {token_generation_buckets: [128]}\n"), decode.id))
+    assert str(raw.place) == "sample.yaml:2: neuron.token_generation_buckets"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "features: {buckets: {prefill: [128, 4096], decode: [512, 4096]}}\n",
+        "neuron: {context_encoding_buckets: [512], max_context_length: 512}\n",
+        "neuron: {token_generation_buckets: [128], enable_bucketing: false}\n",
+        "features: {chunked_prefill: true}\n",
+    ],
+)
+def test_buckets_that_hold_the_longest_request(tmp_path: Path, text: str) -> None:
+    assert not found(neuron_plan(tmp_path, text), "nxdi.buckets-too-short")

@@ -146,9 +146,33 @@ def test_nxdi_v0_only(
     assert finding.place.line in (1, 2)
 
 
+def test_speculation_without_a_draft(tmp_path: Path) -> None:
+    text = "engine: {speculative_config: {method: ngram, num_speculative_tokens: 3}}\n"
+    finding = only(found(neuron_plan(tmp_path, text), "nxdi.v0-only"))
+    assert finding.severity == "error"
+    assert "speculative method ngram" in finding.message and "a model named ngram" in finding.message
+    assert str(finding.place) == "sample.yaml:2: engine.speculative_config"
+
+
 def test_eagle_and_nothing_at_all_are_not_of_v0(tmp_path: Path) -> None:
     for text in (EAGLE, MINIMAL):
         assert not found(neuron_plan(tmp_path, text), "nxdi.v0-only")
+
+
+IMAGES = {"architectures": ["LlavaForConditionalGeneration"], "vision_config": {}, "text_config": {}}
+
+
+def test_nxdi_lora_with_images(tmp_path: Path) -> None:
+    text = "features:\n  lora: {adapters: {sql: ./sql}}\n"
+    plan = neuron_plan(tmp_path, text, config=IMAGES)
+    assert [one.id for one in plan.errors] == ["nxdi.lora-with-images"]
+    assert "requests are answered without them" in plan.errors[0].message
+    assert plan.errors[0].fix == "remove features.lora, or merge the adapter into the checkpoint"
+    assert str(plan.errors[0].place) == "sample.yaml:3: features.lora"
+    assert plan.outlook is not None
+    assert str(plan.outlook.settings["lora_ckpt_json"]).endswith(".json")
+    assert not found(neuron_plan(tmp_path, text), "nxdi.lora-with-images")
+    assert not found(neuron_plan(tmp_path, config=IMAGES), "nxdi.lora-with-images")
 
 
 def test_nxdi_lora_0_2_0(tmp_path: Path) -> None:
@@ -209,3 +233,14 @@ def test_nxdi_lora_max_adapters(tmp_path: Path) -> None:
     larger = f"{text}engine: {{extra: {{max_cpu_loras: 3}}}}\n"
     for good in (larger, text.replace(", max_adapters: 2", "")):
         assert not found(neuron_plan(tmp_path, good), "nxdi.lora-max-adapters")
+
+
+def test_a_limit_of_the_device_where_the_host_samples(tmp_path: Path) -> None:
+    text = "features:\n  sampling: {on_device: false, global_top_k: 5}\n"
+    finding = only(found(neuron_plan(tmp_path, text), "nxdi.global-topk-limit"))
+    assert finding.severity == "warning"
+    assert "global_top_k 5 has no effect: features.sampling.on_device is false" in finding.message
+    assert str(finding.place) == "sample.yaml:3: features.sampling.global_top_k"
+    for good in ("{on_device: false}", "{on_device: true, global_top_k: 5}"):
+        good_text = f"features:\n  sampling: {good}\n"
+        assert not found(neuron_plan(tmp_path, good_text), "nxdi.global-topk-limit")

@@ -10,7 +10,7 @@ import yaml
 
 import neuronctl.stack.flags
 from neuronctl.rules.nxdi_flags import _TRIED_NEXT
-from tests.plan_sample import found, neuron_plan, only
+from tests.plan_sample import MINIMAL, found, neuron_plan, only
 
 
 @pytest.mark.parametrize(
@@ -132,3 +132,50 @@ def test_nxdi_overruled(tmp_path: Path) -> None:
     assert str(finding.place) == "sample.yaml:3: engine.distributed_executor_backend"
     assert not found(neuron_plan(tmp_path, text.replace(" mp", " uni")), "nxdi.overruled")
     assert not neuron_plan(tmp_path).findings
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("scheduler_cls: my.Scheduler", "scheduler_cls my.Scheduler becomes vllm_neuron.core.scheduler."),
+        ("gpu_memory_utilization: 0.5", "gpu_memory_utilization has no effect"),
+    ],
+)
+def test_arguments_that_the_plugin_passes_over(tmp_path: Path, said: str, message: str) -> None:
+    finding = only(found(neuron_plan(tmp_path, f"engine: {{{said}}}\n"), "nxdi.overruled"))
+    assert (finding.severity, message in finding.message) == ("info", True)
+    assert str(finding.place) == f"sample.yaml:2: engine.{said.partition(':')[0]}"
+
+
+def test_vllms_scheduler_may_be_replaced(tmp_path: Path) -> None:
+    text = "engine: {scheduler_cls: my.Scheduler}\nfeatures: {chunked_prefill: true}\n"
+    assert not found(neuron_plan(tmp_path, text), "nxdi.overruled")
+
+
+@pytest.mark.parametrize(
+    ("speculative", "message", "fix"),
+    [
+        ("{method: eagle, tokens: 5}", "method eagle without a draft", "set features.speculative.model"),
+        (
+            "{method: eagle, model: org/draft}",
+            "without num_speculative_tokens",
+            "set features.speculative.tokens",
+        ),
+        (
+            "{method: eagle, model: org/draft, tokens: 4096}",
+            "with 4096 tokens at a time, and a sequence has 4096 (max_model_len)",
+            "set features.speculative.tokens to a few",
+        ),
+    ],
+)
+def test_vllm_speculative_incomplete(tmp_path: Path, speculative: str, message: str, fix: str) -> None:
+    plan = neuron_plan(tmp_path, f"{MINIMAL}features:\n  speculative: {speculative}\n")
+    finding = only(found(plan, "vllm.speculative-incomplete"))
+    assert (finding.severity, str(finding.fix).startswith(fix)) == ("error", True)
+    assert message in finding.message
+    assert str(finding.place) == "sample.yaml:3: features.speculative"
+    if "model:" not in speculative:
+        assert not found(plan, "nxdi.eagle-lm-head")
+    good = f"{MINIMAL}features: {{speculative: {{method: eagle, model: org/draft, tokens: 5}}}}\n"
+    assert not found(neuron_plan(tmp_path, good), "vllm.speculative-incomplete")
+    assert not found(neuron_plan(tmp_path), "vllm.speculative-incomplete")

@@ -58,6 +58,51 @@ def test_nxdi_unknown_key(tmp_path: Path) -> None:
     assert not found(neuron_plan(tmp_path, good), "nxdi.unknown-key")
 
 
+@pytest.mark.parametrize("name", ["override_neuron_config", "override-neuron-config", "additional_config"])
+def test_a_whole_config_inside_another(tmp_path: Path, name: str) -> None:
+    text = f"neuron: {{{name}: {{fused_qkv: true}}}}\n"
+    finding = only(found(neuron_plan(tmp_path, text), "nxdi.unknown-key"))
+    assert finding.message == f"{name} stands inside the Neuron config, where nothing reads it"
+    assert finding.fix == "put its keys directly under neuron"
+
+
+def test_a_key_that_looks_like_no_other_has_no_suggestion(tmp_path: Path) -> None:
+    finding = only(found(neuron_plan(tmp_path, "neuron: {enable_token_tree: true}\n"), "nxdi.unknown-key"))
+    assert ("did you mean" in finding.message, finding.fix) == (False, "remove it")
+
+
+def test_nxdi_world_size(tmp_path: Path) -> None:
+    text = "engine: {tensor_parallel_size: 8}\nneuron: {world_size: 4}\n"
+    finding = only(found(neuron_plan(tmp_path, text), "nxdi.world-size"))
+    assert finding.severity == "warning"
+    assert finding.message == "world_size 4 is no multiple of the 8 cores of TP x PP x EP"
+    assert (finding.fix, str(finding.place)) == (
+        "remove it, or set it to 8",
+        "sample.yaml:3: neuron.world_size",
+    )
+    assert not found(neuron_plan(tmp_path, text.replace(": 4", ": 8")), "nxdi.world-size")
+    assert not found(neuron_plan(tmp_path), "nxdi.world-size")
+
+
+def test_nxdi_on_cpu(tmp_path: Path) -> None:
+    finding = only(found(neuron_plan(tmp_path, "neuron: {on_cpu: true}\n"), "nxdi.on-cpu"))
+    assert (finding.severity, "the Neuron cores stay idle" in finding.message) == ("warning", True)
+    assert "backend: cpu" in str(finding.fix)
+    assert str(finding.place) == "sample.yaml:2: neuron.on_cpu"
+    assert not found(neuron_plan(tmp_path, "neuron: {on_cpu: false}\n"), "nxdi.on-cpu")
+
+
+def test_nxdi_continuous_batching_off(tmp_path: Path) -> None:
+    text = "neuron: {is_continuous_batching: false}\nengine: {max_num_seqs: 8}\n"
+    finding = only(found(neuron_plan(tmp_path, text), "nxdi.continuous-batching-off"))
+    assert finding.severity == "warning"
+    assert "is_continuous_batching is false with a batch of 8" in finding.message
+    assert finding.fix == "remove it, or set engine.max_num_seqs: 1"
+    assert str(finding.place) == "sample.yaml:2: neuron.is_continuous_batching"
+    one = text.replace("max_num_seqs: 8", "max_num_seqs: 1")
+    assert not found(neuron_plan(tmp_path, one), "nxdi.continuous-batching-off")
+
+
 def test_a_key_that_is_gone_says_what_took_its_place(tmp_path: Path) -> None:
     text = "neuron: {is_chunked_prefill: true}\n"
     finding = only(found(neuron_plan(tmp_path, text), "nxdi.unknown-key"))

@@ -63,7 +63,7 @@ def test_nxdi_head_divisibility(tmp_path: Path) -> None:
     assert finding.severity == "error"
     assert finding.message.startswith("9 heads (3 KV) at TP 2: TP neither divides the KV heads")
     assert "expected shape torch.Size([320, 576])" in finding.message
-    assert finding.fix == "set engine.tensor_parallel_size to 1, 3 or 9"
+    assert finding.fix == "set engine.tensor_parallel_size to 1"
     assert str(finding.place) == "sample.yaml:3: engine.tensor_parallel_size"
     good = neuron_plan(tmp_path, "engine: {tensor_parallel_size: 3}\n", config=SMALL)
     assert not found(good, "nxdi.head-divisibility")
@@ -200,7 +200,37 @@ def test_what_chunked_attention_does_not_go_with(tmp_path: Path, text: str, fix:
             "features: {prefix_caching: true}\n",
             LLAMA4,
             "Llama4 does not yet support block_kv_layout.",
-            "set features.prefix_caching and features.chunked_prefill to false",
+            "set features.prefix_caching to false",
+        ),
+        (
+            "features: {chunked_prefill: true}\n",
+            LLAMA4,
+            "Llama4 does not yet support block_kv_layout.",
+            "set features.chunked_prefill to false",
+        ),
+        (
+            "neuron: {text_neuron_config: {is_block_kv_layout: true}}\n",
+            LLAMA4,
+            "Llama4 does not yet support block_kv_layout.",
+            "leave is_block_kv_layout out",
+        ),
+        (
+            "neuron: {token_generation_batches: [1, 2, 16]}\n",
+            {},
+            "AssertionError and no text, because none may be above the batch of decoding, 4",
+            "let none be above 4, or raise engine.max_num_seqs",
+        ),
+        (
+            "neuron: {token_generation_batches: [1, 2]}\nfeatures: {prefix_caching: true}\n",
+            {},
+            "token_generation_batches [1, 2]: NxD Inference stops with ValueError and no text",
+            "remove it, or turn that feature off",
+        ),
+        (
+            "engine: {tensor_parallel_size: 8}\nneuron: {ep_dispatch_cc_option: RS_AG}\n",
+            {},
+            "ValueError and no text, because TP may not be above the batch of decoding, 4",
+            "remove it, or set engine.max_num_seqs to TP or more",
         ),
         (
             "model: {id: org/small}\nfeatures: {speculative: {method: eagle, model: org/draft, tokens: 3}}\n",
@@ -222,6 +252,19 @@ def test_a_refusal_says_what_mends_it(
     finding = only(found(neuron_plan(tmp_path, text, config=config), "nxdi.plugin-refuses"))
     assert message in finding.message
     assert finding.fix is not None and finding.fix.startswith(fix)
+
+
+@pytest.mark.parametrize("feature", ["prefix_caching", "chunked_prefill"])
+def test_what_a_model_with_images_refuses_is_told_once(tmp_path: Path, feature: str) -> None:
+    """Its buckets and the plugin's own conditions do not matter any more."""
+    text = (
+        f"features: {{{feature}: true}}\n"
+        "neuron: {text_neuron_config: {context_encoding_buckets: [128, 2048]}}\n"
+    )
+    plan = neuron_plan(tmp_path, text, config=LLAMA4)
+    assert [one.id for one in plan.errors] == ["nxdi.plugin-refuses"]
+    assert plan.errors[0].fix == f"set features.{feature} to false"
+    assert str(plan.errors[0].place) == f"sample.yaml:2: features.{feature}"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from neuronctl.result import Finding
 from neuronctl.rules.all import RULES
 from neuronctl.rules.serving import is_loopback
-from tests.plan_sample import sample_model, sample_plan
+from tests.plan_sample import neuron_plan, sample_model, sample_plan
 
 
 def found(tmp_path: Path, rule: str, text: str = "", **facts: Any) -> Finding | None:
@@ -104,6 +104,10 @@ def test_model_context_exceeded(tmp_path: Path) -> None:
         {"rope_scaling": None},
         {"rope_scaling": {}},
         {"model_max_length": 4500},
+        {"rope_scaling": {"rope_type": "llama3", "factor": 8, "original_max_position_embeddings": 1024}},
+        {"rope_scaling": {"type": "longrope", "original_max_position_embeddings": 1024}},
+        {"rope_scaling": {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 1024}},
+        {"rope_parameters": {"full_attention": {"rope_type": "llama3", "factor": 8}}},
     ],
 )
 def test_what_stretches_nothing(tmp_path: Path, config: dict[str, object]) -> None:
@@ -132,6 +136,47 @@ def test_a_length_that_somebody_insists_on(tmp_path: Path) -> None:
     assert found(tmp_path, rule, LONG, environ={"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}) is None
     assert found(tmp_path, rule, LONG + "  hf_overrides: {max_position_embeddings: 9000}\n") is None
     assert found(tmp_path, rule, "engine: {max_model_len: 4096}") is None
+
+
+def test_the_fix_names_the_stretched_length(tmp_path: Path) -> None:
+    scaling = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 4096}
+    model = sample_model({"rope_scaling": scaling})
+    finding = fired(tmp_path, "model.context-exceeded", "engine: {max_model_len: 8193}\n", model=model)
+    assert finding.fix == "set engine.max_model_len to 8192 or less"
+
+
+def test_no_length_beyond_the_context_is_recommended(tmp_path: Path) -> None:
+    """Ten times the context does not fit; a length that fits and that the model cannot take is no answer."""
+    text = "engine: {max_model_len: 40960, max_num_seqs: 4096, tensor_parallel_size: 1}\n"
+    plan = neuron_plan(tmp_path, text, target="inf2.xlarge")
+    assert plan.outlook is not None
+    assert plan.outlook.estimate is not None
+    assert "core" in plan.outlook.estimate.refused
+    lengths = [word for word in plan.outlook.fitting if word.startswith("engine.max_model_len: ")]
+    assert lengths
+    assert all(int(word.rpartition(" ")[2]) <= 4096 for word in lengths)
+
+
+def test_vllm_tool_parser_missing(tmp_path: Path) -> None:
+    text = "engine: {enable_auto_tool_choice: true}\n"
+    finding = fired(tmp_path, "vllm.tool-parser-missing", text)
+    assert "--enable-auto-tool-choice requires --tool-call-parser" in finding.message
+    assert "set features.tools.parser" in str(finding.fix)
+    assert str(finding.place) == "sample.yaml:2: engine.enable_auto_tool_choice"
+    assert found(tmp_path, "vllm.tool-parser-missing", passthrough=("--enable-auto-tool-choice",))
+    assert not found(tmp_path, "vllm.tool-parser-missing", "features: {tools: {parser: hermes}}\n")
+    assert not found(tmp_path, "vllm.tool-parser-missing", "engine: {enable_auto_tool_choice: false}\n")
+
+
+def test_vllm_lora_turned_off(tmp_path: Path) -> None:
+    text = "features: {lora: {adapters: {sql: ./sql}}}\n"
+    finding = fired(tmp_path, "vllm.lora-turned-off", f"{text}engine: {{enable_lora: false}}\n")
+    assert (
+        finding.message == "features.lora names sql, and enable_lora is false: vLLM would start without them"
+    )
+    assert finding.fix == "remove engine.enable_lora, or features.lora"
+    assert str(finding.place) == "sample.yaml:3: engine.enable_lora"
+    assert not found(tmp_path, "vllm.lora-turned-off", text)
 
 
 def test_ids_are_unique_and_each_rule_says_why(tmp_path: Path) -> None:

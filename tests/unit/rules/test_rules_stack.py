@@ -196,3 +196,36 @@ def test_a_stack_for_processors_lacks_nothing(tmp_path: Path) -> None:
     with pytest.raises(StackUnfit) as caught:
         sample_plan(tmp_path, "backend: nxdi\n")
     assert caught.value.what.endswith("has vLLM for cpu")
+
+
+@pytest.mark.parametrize("stack", ["sdk-2.28", "sdk-2.32"])
+def test_stack_plugin_shut_out(tmp_path: Path, stack: str) -> None:
+    rule, text = "stack.plugin-shut-out", "env: {VLLM_PLUGINS: '%s'}\n"
+    finding = said(tmp_path, rule, installed(stack), text % "foo")
+    assert finding.severity == "error"
+    assert "VLLM_PLUGINS is foo, so vLLM does not load Neuron's plugin" in finding.message
+    assert finding.fix == "remove env.VLLM_PLUGINS, or add neuron to it"
+    assert str(finding.place) == "sample.yaml:2: env.VLLM_PLUGINS"
+    assert "is empty" in said(tmp_path, rule, installed(stack), text % "").message
+    assert one(tmp_path, rule, installed(stack), text % "foo,neuron") is None
+    assert one(tmp_path, rule, installed(stack)) is None
+
+
+def test_stack_installed_twice(tmp_path: Path) -> None:
+    stack = installed("sdk-2.28", duplicates={"vllm-neuron": ("0.2.0", "0.4.1")})
+    finding = said(tmp_path, "stack.installed-twice", stack)
+    assert finding.severity == "warning"
+    assert finding.message == (
+        "vllm-neuron is installed twice, as 0.2.0 and 0.4.1; 0.2.0 is what the plan is for"
+    )
+    assert "pip uninstall vllm-neuron" in str(finding.fix)
+    assert one(tmp_path, "stack.installed-twice", installed("sdk-2.28")) is None
+
+
+@pytest.mark.parametrize("version", ["banana", "not.a.version"])
+def test_stack_unreadable_version(tmp_path: Path, version: str) -> None:
+    finding = said(tmp_path, "stack.unreadable-version", installed("sdk-2.28", {"vllm-neuron": version}))
+    assert finding.severity == "warning"
+    assert finding.message.startswith(f"vllm-neuron {version}: no version that can be compared")
+    assert finding.fix == "install the package again"
+    assert one(tmp_path, "stack.unreadable-version", installed("sdk-2.28")) is None

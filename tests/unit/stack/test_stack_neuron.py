@@ -256,3 +256,10 @@ def test_the_environment_s_own_file_is_stronger_than_the_machine_s(world: World)
     world.environ["PIP_CONFIG_FILE"] = "/dev/null"
     world.write("venv/pip.conf", f"[global]\nindex-url = {AWS}\n")
     assert world.stack().pip_index is None
+
+
+def test_a_package_that_is_installed_twice(world: World) -> None:
+    world.install("vllm-0.11.0", "vllm_neuron-0.4.1", "vllm_neuron-0.2.0", modules=("vllm", "vllm_neuron"))
+    stack = world.stack()
+    assert stack.versions["vllm-neuron"] == "0.2.0"
+    assert stack.duplicates == {"vllm-neuron": ("0.2.0", "0.4.1")}
