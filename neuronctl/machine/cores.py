@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from neuronctl.errors import MachineUnfit, Place, UsageError
 
@@ -114,23 +114,27 @@ def partition(granted: CoreSet, size: int, count: int | None = None) -> tuple[Co
     """
     if size < 1 or (count is not None and count < 1):
         raise ValueError(f"a group of {size} cores, {count} times")
-    packed = [group for run in granted.runs for group in _groups(run.ids, size)]
-    aligned = [group for run in granted.runs for group in _groups(run.ids[-run.ids[0] % size :], size)]
-    wanted = len(packed) if count is None else count
-    if wanted > len(packed):
+    fit = sum(len(run) // size for run in granted.runs)
+    wanted = fit if count is None else count
+    if wanted > fit:
         raise MachineUnfit(
             f"{wanted} × {size} cores without a gap do not fit into the {len(granted)} granted"
-            f" ({granted or 'none'}): {len(packed)} × {size} do",
+            f" ({granted or 'none'}): {fit} × {size} do",
             code="machine.too-few-cores",
             fix="lower server.replicas or engine.tensor_parallel_size, or grant more cores"
             " (NEURON_RT_VISIBLE_CORES)",
-            details={"granted": str(granted), "size": size, "count": wanted, "fit": len(packed)},
+            details={"granted": str(granted), "size": size, "count": wanted, "fit": fit},
         )
-    return tuple((aligned if len(aligned) >= wanted else packed)[:wanted])
+    aligned = tuple(islice(_groups(granted, size, is_aligned=True), wanted))
+    return aligned if len(aligned) == wanted else tuple(islice(_groups(granted, size), wanted))
 
 
-def _groups(ids: tuple[int, ...], size: int) -> list[CoreSet]:
-    return [CoreSet(ids[at : at + size]) for at in range(0, len(ids) - size + 1, size)]
+def _groups(granted: CoreSet, size: int, *, is_aligned: bool = False) -> Iterator[CoreSet]:
+    """Groups of `size` from each run, from its start or from the first multiple of `size` in it."""
+    for run in granted.runs:
+        ids = run.ids[-run.ids[0] % size :] if is_aligned else run.ids
+        for at in range(0, len(ids) - size + 1, size):
+            yield CoreSet(ids[at : at + size])
 
 
 def _part(said: str, at: int, before: set[int], text: str, place: Place | None) -> set[int]:

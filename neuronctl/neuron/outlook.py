@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from neuronctl.machine.cores import CoreSet
@@ -18,13 +19,12 @@ class Outlook:
     """What is handed to the plugin, and what comes of it.
 
     `settings` are the Neuron settings handed over, `origins` who decided each by its path (flat_settings);
-    `additional_config` is all
-    of what `--additional-config` will hold, given after `--` or not. `tensor_parallel_size` and `lnc` are
-    those in force; `granted` the logical cores that the environment allows, `assigned` those this server
-    gets, None where they do not suffice. `prediction` (nxdi) is the NeuronConfig that the plugin will
-    build; `heads` how attention heads are divided, None where the model does not say; `estimate` what must
-    fit where, None where the model's size is not known, `fitting` what would fit if this does not, and
-    `degrees` the tensor parallel sizes that divide the heads and fit.
+    `additional_config` is all of what `--additional-config` will hold, given after `--` or not.
+    `tensor_parallel_size` and `lnc` are those in force; `granted` the logical cores that the environment
+    allows, `assigned` those this server gets, None where they do not suffice. `prediction` (nxdi) is the
+    NeuronConfig that the plugin will build; `heads` how attention heads are divided, None where the model
+    does not say; `estimate` what must fit where, None where the model's size is not known; `fitting` what
+    would fit if this does not.
     """
 
     generation: Literal["nxdi", "native"]
@@ -40,7 +40,12 @@ class Outlook:
     heads: HeadPlan | None = None
     estimate: Estimate | None = None
     fitting: tuple[str, ...] = ()
-    degrees: tuple[int, ...] = ()
+    find_degrees: Callable[[], tuple[int, ...]] = tuple
+
+    @cached_property
+    def degrees(self) -> tuple[int, ...]:
+        """The tensor parallel sizes that divide the heads and fit; found when somebody asks."""
+        return self.find_degrees()
 
 
 def flat_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 from neuronctl.machine.catalog import instance_types
@@ -39,13 +39,13 @@ class Fit:
     """Whether it fits, and what would.
 
     `estimate` is None where the model's size or the machine is not known; `fitting` is what would fit if it
-    does not, in words; `degrees` are the tensor parallel sizes that divide the heads and fit, as far as that
-    is known: documented ones, or where none of them does, any.
+    does not, in words; `find_degrees` finds the tensor parallel sizes that divide the heads and fit, as far
+    as that is known: documented ones, or where none of them does, any.
     """
 
     estimate: Estimate | None = None
     fitting: tuple[str, ...] = ()
-    degrees: tuple[int, ...] = ()
+    find_degrees: Callable[[], tuple[int, ...]] = tuple
 
 
 def estimate_fit(
@@ -128,17 +128,18 @@ def _judge(given: Given, load: Load | None, lnc: int, cores: int | None) -> Fit:
         if not heads or not kv_heads:
             return Fit()
         listed = [degree for degree in listed_degrees(room) if degree <= room.cores]
-        return Fit(degrees=tuple(degree for degree in listed if divides_heads(heads, kv_heads, degree)))
+        dividing = tuple(degree for degree in listed if divides_heads(heads, kv_heads, degree))
+        return Fit(find_degrees=lambda: dividing)
     found = estimate(load, room)
     # Space can be freed: another machine or another TP is no answer to a full disk.
     elsewhere = replace(room, disk_free_bytes=None)
-    degrees = fitting_degrees(load, elsewhere)
+    find_degrees = partial(fitting_degrees, load, elsewhere)
     if not found.refused and not found.doubtful:
-        return Fit(found, (), degrees)
+        return Fit(found, (), find_degrees)
     others = _others(given.stack.generation or "nxdi")
     others = tuple((name, other) for name, other in others if name != machine.instance.name)
     longest = longest_context(given.model.config, facts.context_length) if facts.context_length else None
-    return Fit(found, smallest_that_fits(load, elsewhere, others, longest), degrees)
+    return Fit(found, smallest_that_fits(load, elsewhere, others, longest), find_degrees)
 
 
 def _room(given: Given, lnc: int, cores: int | None) -> Room:

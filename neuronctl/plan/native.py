@@ -97,7 +97,7 @@ def decide_native(given: Given) -> Decided:
         key_faults=find_key_faults(given, config, "native"),
         estimate=fit.estimate,
         fitting=fit.fitting,
-        degrees=fit.degrees,
+        find_degrees=fit.find_degrees,
     )
     key_inputs = neuron_key_inputs(
         given,

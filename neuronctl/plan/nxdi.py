@@ -112,7 +112,7 @@ def decide_nxdi(given: Given) -> Decided:
         heads=heads,
         estimate=fit.estimate,
         fitting=fit.fitting,
-        degrees=fit.degrees,
+        find_degrees=fit.find_degrees,
     )
     key_inputs = _key_inputs(given, engine, environment, outlook, prediction)
     return Decided(engine, environment, key_inputs, files, outlook)

@@ -117,7 +117,7 @@ def test_words_that_mean_nothing(terminal: Terminal, words: tuple[str, ...]) -> 
 
 def test_no_words_at_all_show_the_help(terminal: Terminal) -> None:
     said = terminal.run().expect(2, "Commands:", "serve")
-    assert "error" not in said.err
+    assert "error:" not in said.err
     assert not said.out
 
 
