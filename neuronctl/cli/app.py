@@ -66,7 +66,12 @@ AssumedStack = Annotated[
     str | None,
     typer.Option("--stack", metavar="SDK", help="Assume this Neuron SDK, as in sdk-2.28, is installed."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Go on where only an estimate says that it cannot fit.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Go on where only an estimate, or advice that nothing enforces, speaks against it."
+    ),
+]
 LockTimeout = Annotated[
     float | None,
     typer.Option(

@@ -83,7 +83,13 @@ def heads_padded(situation: Situation) -> Remark | None:
     """
     if situation.model.facts.architecture in PADDED_AS_DOCUMENTED:
         return None
-    return _padded(situation)
+    if (message := _padding_costs(situation)) is None:
+        return None
+    return Remark(
+        message,
+        fix=f"set engine.tensor_parallel_size to {_even_degrees(situation)}",
+        key=engine_key(situation, "tensor_parallel_size"),
+    )
 
 
 @rule(
@@ -99,18 +105,16 @@ def heads_padded_as_documented(situation: Situation) -> Remark | None:
     """
     if situation.model.facts.architecture not in PADDED_AS_DOCUMENTED:
         return None
-    return _padded(situation)
+    message = _padding_costs(situation)
+    return Remark(message, key=engine_key(situation, "tensor_parallel_size")) if message else None
 
 
-def _padded(situation: Situation) -> Remark | None:
+def _padding_costs(situation: Situation) -> str | None:
+    """What padding costs, in words; None where nothing is padded, or where it fails altogether."""
     heads = situation.outlook.heads if situation.outlook else None
     if heads is None or heads.crashes or not heads.wasted_fraction:
         return None
-    return Remark(
-        f"{heads.why}, on each core and for each token; AWS's guide wants a degree that divides the heads",
-        fix=f"set engine.tensor_parallel_size to {_even_degrees(situation)}",
-        key=engine_key(situation, "tensor_parallel_size"),
-    )
+    return f"{heads.why}, on each core and for each token; AWS's guide wants a degree that divides the heads"
 
 
 def _even_degrees(situation: Situation) -> str:
