@@ -48,6 +48,13 @@ def summary(case: Case) -> dict[str, Any]:
     }
 
 
+def placeless(text: str, case: Case) -> str:
+    """`text` without where this checkout lies, and without the names that follow from it."""
+    for path in case.plan.files if case.plan else ():
+        text = text.replace(path, "ADAPTERS.json")
+    return text.replace(str(REPOSITORY), "CHECKOUT")
+
+
 def outlook(plan: Plan) -> dict[str, Any]:
     assert plan.outlook is not None
     found: dict[str, Any] = {"backend": plan.backend, "cores": str(plan.outlook.assigned)}
