@@ -81,7 +81,7 @@ def outlook(plan: Plan) -> dict[str, Any]:
 def test_the_plans_of_a_shipped_profile_are_the_golden_ones(profile: str) -> None:
     groups: list[dict[str, Any]] = []
     for case in (one for one in cases() if one.profile == profile):
-        found = json.loads(json.dumps(summary(case), default=str))
+        found = json.loads(placeless(json.dumps(summary(case), default=str), case))
         same = next((group for group in groups if group["plan"] == found), None)
         if same is None:
             groups.append({"on": [], "plan": found})
