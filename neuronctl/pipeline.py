@@ -131,6 +131,12 @@ def refuse_errors(plan: Plan) -> None:
     )
 
 
+def _tell_findings(plan: Plan, tell: Tell) -> None:
+    """Warnings and infos, before anything starts."""
+    for finding in plan.findings:
+        tell(Message(f"{finding.id}: {finding.message}", "warn" if finding.severity == "warning" else "note"))
+
+
 def _stack(request: Request, profile: Profile, host: Host) -> Stack:
     """The software: assumed, or what the serving Python has."""
     if request.stack is None:
@@ -162,7 +168,7 @@ def _check_runnable(plan: Plan) -> None:
     """Raise StackUnfit for a plan that can be made here, and not carried out."""
     if plan.stack.assumed:
         raise StackUnfit(
-            f"nothing wrong was found, and nothing can run: {plan.stack.assumed} is only assumed (--stack)",
+            f"no rule refuses this plan, and nothing can run: {plan.stack.assumed} is only assumed (--stack)",
             fix="leave --stack out where that software is installed",
             code="stack.only-assumed",
         )
@@ -189,13 +195,12 @@ def _ready_plan(request: Request, host: Host, tell: Tell) -> Plan:
         tell(Message(f"{error.what}; downloading", "step"))
         plan = plan_request(request, host, may_download=True)
     refuse_errors(plan)
+    _tell_findings(plan, tell)
     _check_runnable(plan)
     if plan.model.source == "hub" and plan.profile.shape.model.download == "always":
         tell(Message(f"looking for news of {plan.model.id} on the hub", "step"))
         plan = plan_request(request, host, may_download=True)
         refuse_errors(plan)
-    for finding in plan.findings:
-        tell(Message(f"{finding.id}: {finding.message}", "warn" if finding.severity == "warning" else "note"))
     if not plan.model.here:
         tell(Message(f"preparing the model {plan.model.id} in {plan.model.path}", "step"))
         fetch_model(plan.model, host, python=plan.stack.python)

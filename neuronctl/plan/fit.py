@@ -29,6 +29,9 @@ from neuronctl.plan.neuron import assign_cores, whole
 from neuronctl.plan.plan import Setting
 
 _BUCKETS_ASSUMED = 4
+# vLLM's default gpu_memory_utilization, and the least that the native plugin wants for the KV cache
+# (reference: env_vars, VLLM_NEURON_MIN_KV_BUDGET_GIB).
+_NATIVE_SHARE, _NATIVE_KV_BYTES = 0.9, 2**30
 _DTYPE = "bfloat16"
 # Checkpoints whose weights take one byte each, and which the native plugin runs as they are.
 _STORED_QUANTIZED = ("modelopt", "fp8")
@@ -103,6 +106,8 @@ def choose_tensor_parallel(given: Given, defaults: Mapping[str, Setting], lnc: i
     kv_heads = given.model.facts.kv_heads or heads
     even = [degree for degree in degrees if divides_heads(heads, kv_heads, degree)]
     may_pad = given.model.facts.architecture in PADDED_AS_DOCUMENTED
+    if given.stack.generation == "native" and even[:1] == [1] and len(even) > 1:
+        even.remove(1)  # one core alone can crash without a message (reference: tp1-sigsegv)
     length = whole(effective.get("max_model_len")) or 1
     for degree in degrees if may_pad else even:
         load = _load(
@@ -113,9 +118,16 @@ def choose_tensor_parallel(given: Given, defaults: Mapping[str, Setting], lnc: i
             length=length,
             context_length=length,
         )
-        if load is not None and estimate(load, room).fits_core:
+        if load is not None and _holds_weights(given, estimate(load, room)):
             return Setting(degree, "neuronctl: the smallest degree whose cores hold the model")
     return Setting(max(even, default=1), "neuronctl: the largest degree that divides the attention heads")
+
+
+def _holds_weights(given: Given, found: Estimate) -> bool:
+    """Whether a core holds it; the native plugin takes no more of it than vLLM's share for KV and weights."""
+    if given.stack.generation != "native" or found.core_memory_bytes is None:
+        return bool(found.fits_core)
+    return found.core_bytes < _NATIVE_SHARE * found.core_memory_bytes - _NATIVE_KV_BYTES
 
 
 def _judge(given: Given, load: Load | None, lnc: int, cores: int | None) -> Fit:

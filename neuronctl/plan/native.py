@@ -112,7 +112,7 @@ def decide_native(given: Given) -> Decided:
 
 def _defaults(given: Given, lnc: int) -> dict[str, Setting]:
     """vLLM's arguments where nobody says them."""
-    defaults = {"max_model_len": default_length(given), "max_num_seqs": default_sequences()}
+    defaults = {"max_model_len": default_length(given), "max_num_seqs": default_sequences(given)}
     defaults["tensor_parallel_size"] = choose_tensor_parallel(given, defaults, lnc)
     defaults |= _prefill(given, defaults)
     if (speculative := _speculative(given)) is not None:

@@ -31,6 +31,8 @@ TEXT, VISION = "text_neuron_config", "vision_neuron_config"
 # requests at once: the nxdi plugin compiles both as they are (reference: measured, "no --max-num-seqs").
 _LENGTH = 4096
 _SEQUENCES = 4
+# Reference: known_issues, qwen3-moe-batch.
+_QWEN3_MOE, _QWEN3_MOE_SEQUENCES = "Qwen3MoeForCausalLM", 16
 
 
 def default_length(given: Given) -> Setting:
@@ -41,8 +43,10 @@ def default_length(given: Given) -> Setting:
     return Setting(_LENGTH, "neuronctl: vLLM's default, the whole context, would be compiled")
 
 
-def default_sequences() -> Setting:
+def default_sequences(given: Given) -> Setting:
     """`max_num_seqs` where nobody says it."""
+    if given.model.facts.architecture == _QWEN3_MOE:
+        return Setting(_QWEN3_MOE_SEQUENCES, "neuronctl: SDK 2.28 supports no fewer for this family")
     return Setting(_SEQUENCES, "neuronctl: vLLM's default of 256 would be compiled as the batch size")
 
 

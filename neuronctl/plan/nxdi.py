@@ -63,6 +63,7 @@ _COMPILING_VERSIONS = (
 SECTION = "override_neuron_config"
 # Tokens in a block of the KV cache: the value of AWS's examples, and one that every version accepts.
 _BLOCK_TOKENS = 32
+_SCHEDULER = "DISABLE_NEURON_CUSTOM_SCHEDULER"
 # Tokens in a piece of a prompt with chunked prefill: vLLM's own default.
 _PIECE_TOKENS = 2048
 _FP8_SETTINGS = ("kv_cache_quant", "activation_quantization_type", "quantized_mlp_kernel_enabled")
@@ -73,6 +74,8 @@ def decide_nxdi(given: Given) -> Decided:
     """The nxdi backend's part of the plan."""
     lnc = logical_cores_config(given, stated_neuron(given, SECTION))
     engine = given.engine(_defaults(given, lnc))
+    if "enable_chunked_prefill" not in given.effective(engine) and _turns_scheduler_off(given):
+        engine["enable_chunked_prefill"] = Setting(True, f"{_SCHEDULER}=1")
     _shape_kv_cache(given, engine)
     speculative = given.profile.shape.features.speculative
     if speculative.method is not None and "speculative_config" not in engine:
@@ -122,7 +125,7 @@ def _defaults(given: Given, lnc: int) -> dict[str, Setting]:
     """What vLLM would otherwise choose to a Neuron user's harm."""
     settings = {
         "max_model_len": default_length(given),
-        "max_num_seqs": default_sequences(),
+        "max_num_seqs": default_sequences(given),
         "dtype": _dtype(given),
         # vLLM's default is on, and then the plugin wants a block size (reference: prefix-caching-default).
         "enable_prefix_caching": Setting(False, "neuronctl: only where features.prefix_caching asks for it"),
@@ -136,6 +139,11 @@ def _dtype(given: Given) -> Setting:
     if stored in ("float16", "float32", "bfloat16"):
         return Setting(stored, "neuronctl: as the checkpoint")
     return Setting("bfloat16", "neuronctl: left to itself the plugin may take float32")
+
+
+def _turns_scheduler_off(given: Given) -> bool:
+    """Whether the profile or the shell asks for vLLM's own scheduler, which on Neuron is chunked prefill."""
+    return given.seen(given.environment({})).get(_SCHEDULER) == "1"
 
 
 def _shape_kv_cache(given: Given, engine: dict[str, Setting]) -> None:
@@ -235,9 +243,7 @@ def _environment(
 ) -> dict[str, Setting]:
     settings = neuron_environment(given, lnc)
     if effective.get("enable_chunked_prefill"):
-        settings["DISABLE_NEURON_CUSTOM_SCHEDULER"] = Setting(
-            "1", "neuronctl: the plugin's own scheduler has no chunked prefill"
-        )
+        settings[_SCHEDULER] = Setting("1", "neuronctl: the plugin's own scheduler has no chunked prefill")
     if any(_needs_special_scalar(one) for one in (over, over.get(TEXT)) if isinstance(one, Mapping)):
         settings["XLA_HANDLE_SPECIAL_SCALAR"] = Setting("1", "neuronctl: without it results in FP8 are wrong")
     return settings

@@ -56,7 +56,9 @@ def assume_stack(name: str, *, generation: str | None = None) -> Stack:
     A series is its newest release that has a plugin. After the colon stands a generation or the version of
     a plugin; without it the plugin is the first of `generation`, else NxD Inference's. Raises UsageError.
     """
-    said, _, choice = name.partition(":")
+    said, _, choice = name.strip().lower().partition(":")
+    if said[:1].isdigit():
+        said = _PREFIX + said
     known = [sdk for sdk in sdks() if said in (_PREFIX + sdk.version, _series(sdk))]
     if not known:
         raise _unknown(f"no Neuron SDK is known by the name {name}")

@@ -9,7 +9,7 @@ import pytest
 
 from neuronctl.host import Host
 from neuronctl.machine.detect import detect_machine
-from neuronctl.model.resolve import resolve_model
+from neuronctl.model.resolve import Model, resolve_model
 from neuronctl.neuron.estimate import Estimate
 from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan, Setting
@@ -201,3 +201,33 @@ def test_no_degree_is_chosen_at_which_weights_do_not_load(tmp_path: Path) -> Non
     plan = neuron_plan(tmp_path, config=heads)
     assert plan.outlook is not None
     assert plan.outlook.degrees == (1, 2, 24)
+
+
+def of_hub(tmp_path: Path, model_id: str) -> Model:
+    host = Host(environ={"HOME": str(tmp_path)}, cwd=tmp_path)
+    return resolve_model(ModelSection(id=model_id), host)
+
+
+def test_what_neuronctl_chooses_for_qwen3_with_experts_is_supported(tmp_path: Path) -> None:
+    plan = neuron_plan(tmp_path, target="trn2.48xlarge", model=of_hub(tmp_path, "Qwen/Qwen3-30B-A3B"))
+    assert plan.engine["max_num_seqs"].value == 16
+    assert not plan.errors
+
+
+@pytest.mark.parametrize(
+    "model_id", ["TinyLlama/TinyLlama-1.1B-Chat-v1.0", "meta-llama/Llama-3.3-70B-Instruct"]
+)
+@pytest.mark.parametrize("target", ["trn2.48xlarge", "trn3.gen1.ultraserver"])
+def test_what_neuronctl_chooses_for_the_native_plugin_passes_its_rules(
+    tmp_path: Path, model_id: str, target: str
+) -> None:
+    plan = neuron_plan(tmp_path, target=target, stack="sdk-2.32", model=of_hub(tmp_path, model_id))
+    assert plan.engine["tensor_parallel_size"].value != 1
+    assert not plan.errors
+
+
+def test_asking_for_vllm_s_own_scheduler_is_asking_for_chunked_prefill(tmp_path: Path) -> None:
+    plan = neuron_plan(tmp_path, 'env: {DISABLE_NEURON_CUSTOM_SCHEDULER: "1"}\n', target="trn2.48xlarge")
+    assert plan.engine["enable_chunked_prefill"].value is True
+    assert plan.engine["block_size"].value == 32
+    assert not plan.errors

@@ -80,7 +80,7 @@ def test_of_several_builds_the_one_for_the_plugin_s_torch_is_taken() -> None:
         ("sdk-2.26.0", "sdk-2.26.0 has vLLM only as the fork of V0, whose support has ended"),
         ("sdk-2.28.1", "no vLLM plugin is documented for sdk-2.28.1"),
         ("sdk-9.99", "no Neuron SDK is known by the name sdk-9.99"),
-        ("2.28", "no Neuron SDK is known by the name 2.28"),
+        ("9.99", "no Neuron SDK is known by the name 9.99"),
         ("sdk-2", "no Neuron SDK is known by the name sdk-2"),
         ("", "no Neuron SDK is known by the name "),
         ("sdk-2.31:0.9", "SDK 2.31.1 has no plugin 0.9; it has 0.21.0.1.0.0 (native), 0.5.3 (nxdi)"),
@@ -96,3 +96,8 @@ def test_what_cannot_be_assumed(name: str, what: str) -> None:
     assert (caught.value.what, caught.value.error_code) == (what, "usage.unknown-stack")
     assert caught.value.fix is not None
     assert all(known in caught.value.fix for known in stack_names())
+
+
+@pytest.mark.parametrize("said", ["2.28", "SDK-2.28", " sdk-2.28 "])
+def test_a_name_is_understood_however_it_is_written(said: str) -> None:
+    assert assume_stack(said).versions == assume_stack("sdk-2.28").versions
