@@ -185,20 +185,33 @@ def refuses_block_layout(refusal: Refusal) -> bool:
     return any(each in refusal.message for each in words)
 
 
+def shared_lengths(
+    neuron_config: Mapping[str, Any], buckets: Mapping[str, tuple[object, ...]]
+) -> tuple[int, ...]:
+    """The prefill buckets that sequence parallelism shares evenly (nxdi:M/models/model_base.py).
+
+    With prefix caching or chunked prefill a bucket is a pair, whose first number counts. Windows were not
+    looked at.
+    """
+    if not neuron_config.get("sequence_parallel_enabled"):
+        return ()
+    if neuron_config.get("windowed_context_encoding_size"):
+        return ()
+    sizes = buckets.get("context_encoding_model", ())
+    lengths = (size[0] if isinstance(size, tuple) else size for size in sizes)
+    return tuple(length for length in lengths if isinstance(length, int))
+
+
 def sequence_refusals(
     neuron_config: Mapping[str, Any], buckets: Mapping[str, tuple[object, ...]]
 ) -> Iterator[Refusal]:
-    """Sequence parallelism shares each prefill bucket evenly (nxdi:M/models/model_base.py).
+    """TP must divide what sequence parallelism shares.
 
-    The plugin's own test has this refused (plugin020:test/tiny/test_sequence_parallel.py). With prefix
-    caching or chunked prefill a bucket is a pair, whose first number counts. Windows were not looked at.
+    The plugin's own test has this refused (plugin020:test/tiny/test_sequence_parallel.py).
     """
     tp = neuron_config["tp_degree"]
-    if not neuron_config["sequence_parallel_enabled"] or neuron_config["windowed_context_encoding_size"]:
-        return
-    for bucket in buckets.get("context_encoding_model", ()):
-        length = bucket[0] if isinstance(bucket, tuple) else bucket
-        if isinstance(length, int) and length % tp:
+    for length in shared_lengths(neuron_config, buckets):
+        if length % tp:
             text = (
                 f"When sequence parallel is enabled, context length ({length}) must be divisible by TP group "
                 f"size ({tp})"

@@ -54,7 +54,8 @@ class Load:
     EAGLE head; `lora_bytes` is all adapters together if they change every projection, `lora_least_bytes` if
     they change the smallest one only. `is_stored_quantized` says that the checkpoint's own
     weights take one byte each; `is_downloaded` that it is on the disk already. `may_pad` says that AWS itself
-    runs the model with padded heads.
+    runs the model with padded heads; `shared_lengths` are the prefills that sequence parallelism shares
+    evenly, so that TP must divide them.
     """
 
     parameters: int
@@ -88,6 +89,7 @@ class Load:
     is_stored_quantized: bool = False
     is_downloaded: bool = False
     may_pad: bool = False
+    shared_lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,8 @@ def smallest_that_fits(
 
     The smallest other TP on this machine. Where none fits: the longest length, the largest batch, and the
     first of `others`, which come in order of size. Each was estimated again and fits, guesses included.
-    `longest` is the longest sequence that the model can take: nothing beyond it is judged.
+    `longest` is the longest sequence that the model can take: nothing beyond it is judged. A host whose
+    memory is not known is no answer where the host's memory is short.
     """
     if longest is not None and longest < load.length:
         load = _resized(load, length=longest)
@@ -225,7 +228,10 @@ def smallest_that_fits(
     batch = _largest(load.batch - 1, lambda batch: _holds(_resized(load, batch=batch), room))
     if batch:
         words.append(f"engine.max_num_seqs: {batch}")
+    is_host_short = estimate(load, room).fits_host is False
     for name, other in others:
+        if is_host_short and other.host_memory_bytes is None:
+            continue
         if _holds(load, other):
             words.append(name)
             break
@@ -404,6 +410,7 @@ def _smallest_tp(load: Load, room: Room) -> int | None:
 def _fitting(load: Load, room: Room, degrees: Iterable[int]) -> Iterator[int]:
     for degree in degrees:
         divides = divides_heads(load.attention_heads, load.kv_heads, degree, may_pad=load.may_pad)
+        divides = divides and not any(length % degree for length in load.shared_lengths)
         if divides and _holds(_resized(load, tp_degree=degree), room):
             yield degree
 

@@ -23,8 +23,7 @@ class Outlook:
     `tensor_parallel_size` and `lnc` are those in force; `granted` the logical cores that the environment
     allows, `assigned` those this server gets, None where they do not suffice. `prediction` (nxdi) is the
     NeuronConfig that the plugin will build; `heads` how attention heads are divided, None where the model
-    does not say; `estimate` what must fit where, None where the model's size is not known; `fitting` what
-    would fit if this does not.
+    does not say; `estimate` what must fit where, None where the model's size is not known.
     """
 
     generation: Literal["nxdi", "native"]
@@ -39,8 +38,13 @@ class Outlook:
     prediction: Prediction | None = None
     heads: HeadPlan | None = None
     estimate: Estimate | None = None
-    fitting: tuple[str, ...] = ()
+    find_fitting: Callable[[], tuple[str, ...]] = tuple
     find_degrees: Callable[[], tuple[int, ...]] = tuple
+
+    @cached_property
+    def fitting(self) -> tuple[str, ...]:
+        """What would fit if this does not, in words; found when somebody asks."""
+        return self.find_fitting()
 
     @cached_property
     def degrees(self) -> tuple[int, ...]:

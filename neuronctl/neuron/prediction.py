@@ -131,12 +131,10 @@ def predict(
         refusals += vision_refusals(engine, override, is_early)
     vision = finish("vision_neuron_config") if has_vision else None
     text = finish("text_neuron_config")
-    for each in (vision, text):
-        if each is not None:
-            refusals += [
-                Refusal("load_model", one.error, one.message, one.issue, one.about)
-                for one in objections(each)
-            ]
+    of_text = tuple(objections(text))
+    for one in (*(objections(vision) if vision is not None else ()), *of_text):
+        part = None if one in of_text else "vision_neuron_config"
+        refusals.append(Refusal("load_model", one.error, one.message, one.issue, one.about, part))
     refusals += config_refusals(text, config, has_vision, model_facts.architecture, plugin)
     if text["enable_fused_speculation"] and not isinstance(engine.get("speculative_config"), Mapping):
         said = "Must pass speculative_config to load weights if using Neuron Speculation."

@@ -13,7 +13,8 @@ class Refusal:
     """One error that stops the start.
 
     `error` is the exception's name, `message` the start of its text (empty where it has none or it is not
-    known), `issue` the id of the known issue, `about` the setting that an error without a text is about.
+    known), `issue` the id of the known issue, `about` the setting that an error without a text is about,
+    `part` the Neuron config that it is about where that is not the whole (`vision_neuron_config`).
     """
 
     stage: Stage
@@ -21,3 +22,4 @@ class Refusal:
     message: str
     issue: str | None = None
     about: str | None = None
+    part: str | None = None

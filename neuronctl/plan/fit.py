@@ -12,6 +12,7 @@ from neuronctl.model.config import quantization_method
 from neuronctl.model.context import longest_context
 from neuronctl.model.known import known_model
 from neuronctl.model.size import DTYPE_BYTES, count_parameters
+from neuronctl.neuron.checks import shared_lengths
 from neuronctl.neuron.estimate import (
     Estimate,
     Load,
@@ -41,13 +42,13 @@ _STORED_QUANTIZED = ("modelopt", "fp8")
 class Fit:
     """Whether it fits, and what would.
 
-    `estimate` is None where the model's size or the machine is not known; `fitting` is what would fit if it
-    does not, in words; `find_degrees` finds the tensor parallel sizes that divide the heads and fit, as far
-    as that is known: documented ones, or where none of them does, any.
+    `estimate` is None where the model's size or the machine is not known; `find_fitting` finds what would
+    fit if it does not, in words; `find_degrees` the tensor parallel sizes that divide the heads and fit, as
+    far as that is known: documented ones, or where none of them does, any.
     """
 
     estimate: Estimate | None = None
-    fitting: tuple[str, ...] = ()
+    find_fitting: Callable[[], tuple[str, ...]] = tuple
     find_degrees: Callable[[], tuple[int, ...]] = tuple
 
 
@@ -69,6 +70,7 @@ def estimate_fit(
         context_length=whole(config.get("max_context_length")) or 1,
         neuron=config,
         buckets={name: len(sizes) for name, sizes in prediction.buckets.items()},
+        shared_lengths=shared_lengths(config, prediction.buckets),
     )
     return _judge(given, load, lnc, cores)
 
@@ -146,12 +148,12 @@ def _judge(given: Given, load: Load | None, lnc: int, cores: int | None) -> Fit:
     # Space can be freed: another machine or another TP is no answer to a full disk.
     elsewhere = replace(room, disk_free_bytes=None)
     find_degrees = partial(fitting_degrees, load, elsewhere)
-    if not found.refused and not found.doubtful:
-        return Fit(found, (), find_degrees)
+    if not found.refused and not found.doubtful and load.tp_degree <= room.cores:
+        return Fit(found, find_degrees=find_degrees)
     others = _others(given.stack.generation or "nxdi")
     others = tuple((name, other) for name, other in others if name != machine.instance.name)
     longest = longest_context(given.model.config, facts.context_length) if facts.context_length else None
-    return Fit(found, smallest_that_fits(load, elsewhere, others, longest), find_degrees)
+    return Fit(found, partial(smallest_that_fits, load, elsewhere, others, longest), find_degrees)
 
 
 def _room(given: Given, lnc: int, cores: int | None) -> Room:
@@ -201,6 +203,7 @@ def _load(
     context_length: int,
     neuron: Mapping[str, object] | None = None,
     buckets: Mapping[str, int] | None = None,
+    shared_lengths: tuple[int, ...] = (),
 ) -> Load | None:
     """What is to be held; None where the model does not say how large it is."""
     model, facts, neuron = given.model, given.model.facts, neuron or {}
@@ -250,6 +253,7 @@ def _load(
         is_stored_quantized=not neuron and quantization_method(model.config) in _STORED_QUANTIZED,
         is_downloaded=model.here,
         may_pad=bool(neuron) and facts.architecture in PADDED_AS_DOCUMENTED,
+        shared_lengths=shared_lengths,
     )
 
 

@@ -96,7 +96,7 @@ def decide_native(given: Given) -> Decided:
         assigned=assigned,
         key_faults=find_key_faults(given, config, "native"),
         estimate=fit.estimate,
-        fitting=fit.fitting,
+        find_fitting=fit.find_fitting,
         find_degrees=fit.find_degrees,
     )
     key_inputs = neuron_key_inputs(

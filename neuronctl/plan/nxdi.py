@@ -114,7 +114,7 @@ def decide_nxdi(given: Given) -> Decided:
         prediction=prediction,
         heads=heads,
         estimate=fit.estimate,
-        fitting=fit.fitting,
+        find_fitting=fit.find_fitting,
         find_degrees=fit.find_degrees,
     )
     key_inputs = _key_inputs(given, engine, environment, outlook, prediction)

@@ -78,7 +78,7 @@ def no_weights(situation: Situation) -> Remark | None:
     return Remark(
         "save_sharded_checkpoint is false: the artifact holds no weights, and by NxD Inference's code (not "
         f"run) each start cuts them again from {situation.model.path}; without that folder it does not load",
-        fix="leave save_sharded_checkpoint out: neuronctl sets it to true",
+        fix=_sharded_fix(situation),
         key=_sharded_key(situation),
     )
 
@@ -100,7 +100,7 @@ def shard_on_load_slow(situation: Situation) -> Remark | None:
     return Remark(
         f"save_sharded_checkpoint is false and the batch size is {batch}: from {_SLOW_FROM_BATCH} on AWS saw "
         "some models run slower when weights are cut while they are loaded",
-        fix="leave save_sharded_checkpoint out: neuronctl sets it to true",
+        fix=_sharded_fix(situation),
         key=_sharded_key(situation),
     )
 
@@ -191,13 +191,29 @@ def _predicted(situation: Situation) -> Mapping[str, object]:
 def _is_sharded(situation: Situation) -> bool:
     """Whether the artifact will hold the weights, those of a vision encoder included."""
     prediction = find_prediction(situation)
-    if prediction is None or not prediction.neuron_config:
+    if prediction is None or not prediction.neuron_config or _is_unread(situation):
         return True
     vision = prediction.vision_config
     if vision is None and situation.model.facts.is_multimodal:
         return True  # a plugin without a vision config refuses the model: nothing is compiled
     configs = (prediction.neuron_config,) if vision is None else (prediction.neuron_config, vision)
     return all(config.get("save_sharded_checkpoint") for config in configs)
+
+
+def _is_unread(situation: Situation) -> bool:
+    """Whether `--additional-config` is one that the plugin refuses or passes over, which others tell."""
+    config = situation.outlook.additional_config if situation.outlook else None
+    if not isinstance(config, Mapping):
+        return True
+    return bool(config) and not isinstance(config.get("override_neuron_config"), Mapping)
+
+
+def _sharded_fix(situation: Situation) -> str:
+    # What comes after `--` takes the place of neuronctl's.
+    said = situation.outlook.origins if situation.outlook else {}
+    if any(path.endswith("save_sharded_checkpoint") for path in said) and _sharded_key(situation):
+        return "leave save_sharded_checkpoint out: neuronctl sets it to true"
+    return "set save_sharded_checkpoint: true in the override_neuron_config of --additional-config"
 
 
 def _sharded_key(situation: Situation) -> str | None:

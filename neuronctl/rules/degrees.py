@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from neuronctl.rules.situation import Situation
 
 
@@ -26,5 +28,10 @@ def good_degrees(situation: Situation) -> str | None:
         return (
             f"{degrees[0]} (not documented for {instance.name}: no documented one divides the heads and fits)"
         )
+    return in_words(degrees)
+
+
+def in_words(degrees: Sequence[int]) -> str:
+    """One or more degrees, as a sentence lists them."""
     words = [str(degree) for degree in degrees]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

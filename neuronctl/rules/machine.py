@@ -8,6 +8,7 @@ from neuronctl.machine.cores import partition
 from neuronctl.neuron.native import local_ranks
 from neuronctl.neuron.outlook import Outlook
 from neuronctl.profile.suggest import nearest_word
+from neuronctl.rules.cores import core_count, wanted_cores
 from neuronctl.rules.degrees import documented_degrees, good_degrees
 from neuronctl.rules.place import engine_key, neuron_key, variable_key
 from neuronctl.rules.rule import NEURON, Remark, rule
@@ -155,7 +156,7 @@ def too_many_cores(situation: Situation) -> Remark | None:
     outlook = situation.outlook
     if outlook is None:
         return None
-    wanted, cores = _wanted_cores(situation, outlook), _core_count(situation)
+    wanted, cores = wanted_cores(situation), core_count(situation)
     if cores is None or wanted <= cores:
         return None
     instance, devices = situation.machine.instance, situation.machine.devices
@@ -167,19 +168,13 @@ def too_many_cores(situation: Situation) -> Remark | None:
         f"({count} devices{seen}, LNC {outlook.lnc})"
     )
     fix = f"set engine.tensor_parallel_size to {cores} or less"
-    degrees = good_degrees(situation)
-    # The lists of degrees are NxD Inference's.
-    if degrees and outlook.generation == "nxdi" and wanted == outlook.tensor_parallel_size:
-        fix = f"set engine.tensor_parallel_size to {degrees}"
+    if wanted == outlook.tensor_parallel_size:
+        if degrees := good_degrees(situation):
+            fix = f"set engine.tensor_parallel_size to {degrees}"
+        elif instance is not None and outlook.estimate is not None:
+            larger = ", or ".join(outlook.fitting) or "a smaller model, or a larger machine with --target"
+            fix = f"no degree up to {cores} divides the heads and fits here; what would fit: {larger}"
     return Remark(message, fix=fix, key="engine.tensor_parallel_size")
-
-
-def _wanted_cores(situation: Situation, outlook: Outlook) -> int:
-    """How many ranks there will be; with nxdi a tp_degree in the Neuron config wins over vLLM's argument."""
-    if outlook.generation == "native":
-        return local_ranks(situation.engine)
-    degree = outlook.prediction.neuron_config.get("tp_degree") if outlook.prediction is not None else None
-    return degree if isinstance(degree, int) else outlook.tensor_parallel_size
 
 
 def _parallel(outlook: Outlook, wanted: int) -> str:
@@ -188,16 +183,6 @@ def _parallel(outlook: Outlook, wanted: int) -> str:
         return said
     other = "the other parallel sizes" if outlook.generation == "native" else "a tp_degree of its own"
     return f"{said} with {other}"
-
-
-def _core_count(situation: Situation) -> int | None:
-    """The logical cores at the plan's LNC; None where neither devices nor the type are known."""
-    outlook, machine = situation.outlook, situation.machine
-    if outlook is None:
-        return None
-    if machine.devices:
-        return sum(len(device.at_lnc(outlook.lnc).core_ids) for device in machine.devices)
-    return machine.instance.logical_cores.get(outlook.lnc) if machine.instance is not None else None
 
 
 @rule(
@@ -214,7 +199,7 @@ def too_many_replicas(situation: Situation) -> Remark | None:
     wanted, outlook = situation.profile.shape.server.replicas, situation.outlook
     if wanted in ("auto", 1) or not isinstance(wanted, int) or outlook is None or not outlook.granted:
         return None
-    size, granted = _wanted_cores(situation, outlook), outlook.granted
+    size, granted = wanted_cores(situation), outlook.granted
     if outlook.assigned is None or size < 1:
         return None  # Not even one server fits: machine.too-many-cores or machine.cores-not-granted.
     try:
@@ -245,7 +230,7 @@ def undocumented_degree(situation: Situation) -> Remark | None:
     outlook, instance = situation.outlook, situation.machine.instance
     if outlook is None or instance is None:
         return None
-    wanted, cores = _wanted_cores(situation, outlook), _core_count(situation)
+    wanted, cores = wanted_cores(situation), core_count(situation)
     degrees = documented_degrees(situation)
     if not degrees or wanted in degrees or cores is None or wanted > cores:
         return None
@@ -295,7 +280,7 @@ def cores_not_granted(situation: Situation) -> Remark | None:
     outlook = situation.outlook
     if outlook is None or outlook.assigned is not None or outlook.granted is None:
         return None
-    granted, cores = outlook.granted, _core_count(situation)
+    granted, cores = outlook.granted, core_count(situation)
     wanted = local_ranks(situation.engine) if outlook.generation == "native" else outlook.tensor_parallel_size
     if cores is not None and wanted > cores:
         return None  # machine.too-many-cores

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from neuronctl.model.config import quantization_method
 from neuronctl.neuron.architectures import supported
 from neuronctl.neuron.native import local_ranks
-from neuronctl.rules.degrees import good_degrees
+from neuronctl.rules.cores import core_count
+from neuronctl.rules.degrees import good_degrees, in_words
 from neuronctl.rules.native_keys import neuron_settings
 from neuronctl.rules.place import engine_key, neuron_key
 from neuronctl.rules.rule import Remark, rule
@@ -366,11 +367,12 @@ def heads(situation: Situation) -> Remark | None:
     count, outlook = situation.model.facts.attention_heads, situation.outlook
     if outlook is None or not count or count % max(outlook.tensor_parallel_size, 1) == 0:
         return None
-    even = [str(one) for one in range(1, min(count, _MOST_CORES) + 1) if count % one == 0]
+    cores = core_count(situation) or _MOST_CORES
+    even = [one for one in range(1, min(count, cores) + 1) if count % one == 0]
     return Remark(
         f"tensor parallel size {outlook.tensor_parallel_size} does not divide the {count} attention heads, "
         "which vLLM refuses unless the plugin turns its check off",
-        fix=f"set engine.tensor_parallel_size to {good_degrees(situation) or ' or '.join(even)}",
+        fix=f"set engine.tensor_parallel_size to {good_degrees(situation) or in_words(even)}",
         key=engine_key(situation, "tensor_parallel_size"),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from neuronctl.neuron.checks import refuses_block_layout
+from neuronctl.neuron.prediction import Prediction
 from neuronctl.rules.nxdi_refusals import find_prediction, find_refusal, name_plugin, text_key, text_settings
 from neuronctl.rules.place import engine_key, feature_is_said, neuron_key
 from neuronctl.rules.rule import Remark, rule
@@ -40,10 +41,11 @@ def num_gpu_blocks_override(situation: Situation) -> Remark | None:
     key = engine_key(situation, "num_gpu_blocks_override")
     if find_refusal(situation, "num-gpu-blocks-override") is not None:
         needed = math.ceil(int(str(length)) / int(str(block))) * int(str(sequences))
+        twin = "; remove pa_num_blocks" if "pa_num_blocks" in text_settings(situation) else ""
         return Remark(
             f"{blocks} blocks of {block} tokens do not hold {sequences} sequences of {length} tokens: "
             f"{name_plugin(situation)} wants at least {needed}",
-            fix=f"set engine.num_gpu_blocks_override: {needed}, or leave it out",
+            fix=f"set engine.num_gpu_blocks_override: {needed}, or leave it out{twin}",
             key=key,
         )
     is_block_layout = prediction.neuron_config.get("is_block_kv_layout", True)
@@ -84,11 +86,26 @@ def pa_blocks_mismatch(situation: Situation) -> Remark | None:
         twin = "num_gpu_blocks_override is not set"
     elif shape.num_gpu_blocks_override is None and not shape.extra:
         twin = f"its twin num_gpu_blocks_override is not in the profile, and is {blocks}"
+    prediction, twin_fix = find_prediction(situation), ""
+    if prediction is not None and _suits_layout(prediction, stated):
+        twin_fix = f", or set engine.num_gpu_blocks_override: {stated} as well"
     return Remark(
         f"pa_num_blocks is {stated}, and {twin}: vLLM and the compiled model would count different blocks",
-        fix=f"remove pa_num_blocks, or set engine.num_gpu_blocks_override: {stated} as well",
+        fix=f"remove pa_num_blocks{twin_fix}",
         key=neuron_key(situation, "pa_num_blocks"),
     )
+
+
+def _suits_layout(prediction: Prediction, blocks: object) -> bool:
+    """Whether vLLM may be told this number of blocks, which nxdi.num-gpu-blocks-override would refuse."""
+    sequences, length, block = (
+        prediction.engine[name] for name in ("max_num_seqs", "max_model_len", "block_size")
+    )
+    if not prediction.neuron_config.get("is_block_kv_layout"):
+        return blocks == sequences
+    if not isinstance(blocks, int) or not isinstance(block, int):
+        return False
+    return blocks >= math.ceil(int(str(length)) / block) * int(str(sequences))
 
 
 @rule(
@@ -328,6 +345,11 @@ def chunked_prefill(situation: Situation) -> Remark | None:
     if refusal is None or any(refuses_block_layout(one) for one in prediction.refusals):
         return None
     why = refusal.message.rpartition("\n  ")[2]
+    fix = "set features.chunked_prefill: true, which sets all that it wants, or remove the variable"
+    if situation.model.facts.is_multimodal:
+        fix = "set features.chunked_prefill: false; no model that takes images has it"
+    elif not why and situation.profile.shape.features.chunked_prefill:
+        fix = "leave is_block_kv_layout and chunked_prefill_config out: features.chunked_prefill sets both"
     if not why:
         missing = "is_block_kv_layout is false"
         if not text_settings(situation).get("chunked_prefill_config"):
@@ -335,7 +357,7 @@ def chunked_prefill(situation: Situation) -> Remark | None:
         why = f"chunked prefill is on and {missing}: {refusal.error} without a text"
     return Remark(
         f"{_SCHEDULER} is {situation.environment.get(_SCHEDULER, 'not set')}: {why}",
-        fix="set features.chunked_prefill: true, which sets all that it wants, or remove the variable",
+        fix=fix,
         key=_scheduler_key(situation),
     )
 

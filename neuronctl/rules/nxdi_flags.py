@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
+from neuronctl.rules.cores import exceeds_cores
 from neuronctl.rules.nxdi_refusals import find_prediction, find_refusal, name_plugin
 from neuronctl.rules.place import engine_key
 from neuronctl.rules.rule import NEURON, Remark, rule
@@ -115,7 +116,10 @@ def quantization_neuron_quant(situation: Situation) -> Remark | None:
     """
     if situation.engine.get("quantization") != "neuron_quant":
         return None
-    fix = "remove it and set features.quantization.weights: int8 or fp8"
+    fix = (
+        "remove it and set features.quantization.weights: int8 or fp8, and features.quantization.checkpoint "
+        "to a folder that can be written"
+    )
     if situation.backend == "native":
         fix = "remove it and use neuron.quantization, or a checkpoint that is quantised already"
     return Remark(
@@ -160,9 +164,12 @@ def max_num_batched_tokens_forced(situation: Situation) -> Remark | None:
     backends=_NXDI,
 )
 def swap_space(situation: Situation) -> Remark | None:
-    """vLLM sets 4 GiB of host memory aside for each rank, and refuses more than 70 % of what there is."""
+    """vLLM sets 4 GiB of host memory aside for each rank, and refuses more than 70 % of what there is.
+
+    Where there are fewer cores than ranks, that alone is told (machine.too-many-cores).
+    """
     refusal = find_refusal(situation, "swap-space")
-    if refusal is None:
+    if refusal is None or exceeds_cores(situation):
         return None
     return Remark(
         refusal.message.rpartition("Value error, ")[2],

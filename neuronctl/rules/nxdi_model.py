@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from neuronctl.neuron.architectures import supported
 from neuronctl.neuron.heads import PADDED_AS_DOCUMENTED, shard_heads
-from neuronctl.rules.degrees import good_degrees
+from neuronctl.rules.degrees import good_degrees, in_words
 from neuronctl.rules.nxdi_refusals import find_refusal, name_plugin, text_settings
 from neuronctl.rules.place import engine_key, neuron_key
 from neuronctl.rules.rule import Remark, rule
@@ -126,8 +126,7 @@ def _even_degrees(situation: Situation) -> str:
     heads, kv_heads = facts.attention_heads or 1, facts.kv_heads or 1
     cores = len(outlook.granted) if outlook and outlook.granted else _MOST_CORES
     degrees = [degree for degree in range(1, min(heads, cores) + 1) if heads % degree == 0]
-    even = [str(degree) for degree in degrees if not shard_heads(heads, kv_heads, degree).crashes]
-    return even[0] if len(even) == 1 else f"{', '.join(even[:-1])} or {even[-1]}"
+    return in_words([degree for degree in degrees if not shard_heads(heads, kv_heads, degree).crashes])
 
 
 @rule(

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from neuronctl.neuron.checks import refuses_block_layout
 from neuronctl.neuron.prediction import Prediction, Refusal
-from neuronctl.rules.place import neuron_key
+from neuronctl.rules.place import feature_is_said, neuron_key
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
 
@@ -50,16 +51,6 @@ _MENDED: tuple[tuple[str, str, str | None], ...] = (
         "max_context_length cannot be more than max_length",
         "leave seq_len and max_length to engine.max_model_len, or set max_context_length to a shorter one",
         None,
-    ),
-    (
-        "Context bucket",
-        "let no prefill bucket be longer than engine.max_model_len",
-        "features.buckets.prefill",
-    ),
-    (
-        "Token generation bucket",
-        "let no decode bucket be longer than engine.max_model_len",
-        "features.buckets.decode",
     ),
     ("Conflicting max_prompt_length", "remove neuron.max_context_length", "neuron.max_context_length"),
     (
@@ -108,6 +99,11 @@ _WITHOUT_TEXT = {
         "remove it, or set engine.max_num_seqs to TP or more",
     ),
 }
+# Buckets that are too long: words of the text, the feature that sets them, and the key.
+_BUCKETS = (
+    ("Context bucket", "prefill", "context_encoding_buckets"),
+    ("Token generation bucket", "decode", "token_generation_buckets"),
+)
 _OF_FEATURES = {
     "is_prefix_caching": "features.prefix_caching",
     "is_chunked_prefill": "features.chunked_prefill",
@@ -174,8 +170,13 @@ def plugin_refuses(situation: Situation) -> Sequence[Remark] | None:
     prediction = find_prediction(situation)
     if prediction is None or not prediction.refusals:
         return None
+    # Where a model has no chunked prefill, its buckets are not too long for the pieces of it.
+    is_moot = bool(prediction.engine["enable_chunked_prefill"])
+    is_moot = is_moot and any(refuses_block_layout(one) for one in prediction.refusals)
     return [
-        _remark(one, situation, prediction) for one in prediction.refusals if topic(one) not in TOLD
+        _remark(one, situation, prediction)
+        for one in prediction.refusals
+        if topic(one) not in TOLD and not (is_moot and one.message.startswith("Context bucket"))
     ] or None
 
 
@@ -199,7 +200,22 @@ def _remark(refusal: Refusal, situation: Situation, prediction: Prediction) -> R
         )
     said = refusal.message.replace("\n ", "") or "without a text"
     fix, key = _mend(refusal.message, situation)
-    return Remark(f"{name_plugin(situation)} refuses this: {refusal.error}: {said}", fix=fix, key=key)
+    if refusal.part is not None:
+        fix, key = _mend_part(refusal, refusal.part, situation)
+    return Remark(
+        f"{name_plugin(situation)} refuses {refusal.part or 'this'}: {refusal.error}: {said}",
+        fix=fix,
+        key=key,
+    )
+
+
+def _mend_part(refusal: Refusal, part: str, situation: Situation) -> tuple[str, str | None]:
+    """What to do about one of the two Neuron configs of a model that takes images."""
+    if "max_context_length cannot be more than max_length" in refusal.message:
+        length = situation.engine.get("max_model_len")
+        fix = f"leave {part}.seq_len out, or let it be engine.max_model_len ({length}) or more"
+        return fix, neuron_key(situation, f"{part}.seq_len")
+    return f"change what it names in neuron.{part}", neuron_key(situation, part)
 
 
 def _mend(message: str, situation: Situation) -> tuple[str, str | None]:
@@ -214,10 +230,23 @@ def _mend(message: str, situation: Situation) -> tuple[str, str | None]:
         if not asked:
             return "leave is_block_kv_layout out", neuron_key(situation, "text_neuron_config")
         return f"set {' and '.join(asked)} to false", asked[0]
+    for words, feature, name in _BUCKETS:
+        if words in message:
+            most = message.rpartition(" ")[2]
+            said = feature_is_said(situation, f"features.buckets.{feature}")
+            key = f"features.buckets.{feature}" if said else text_key(situation, name)
+            return f"let no {feature} bucket be longer than {most}, {_bound(feature, situation)}", key
     return next(
         ((fix, key) for words, fix, key in _MENDED if words in message),
         ("change the setting that it names; neuronctl plan shows the whole predicted Neuron config", None),
     )
+
+
+def _bound(feature: str, situation: Situation) -> str:
+    """What bounds a bucket, in words."""
+    if feature == "prefill" and situation.engine.get("enable_chunked_prefill"):
+        return "which is engine.max_num_batched_tokens, a piece of a prompt"
+    return "which is engine.max_model_len, or what the Neuron settings say in its place"
 
 
 RULES = (plugin_refuses,)

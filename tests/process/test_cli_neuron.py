@@ -55,7 +55,7 @@ BAD = {
     "blocks without their twin": (
         "extends: llama-3.1-8b-prefix-caching\nneuron: {pa_num_blocks: 64}",
         ("trn2.48xlarge", "sdk-2.28"),
-        ("nxdi.pa-blocks-mismatch", "num_gpu_blocks_override", "num_gpu_blocks_override: 64"),
+        ("nxdi.pa-blocks-mismatch", "num_gpu_blocks_override", "remove pa_num_blocks"),
     ),
     "a model that is too large": (
         "extends: llama-3.3-70b\nengine: {tensor_parallel_size: 2}",

@@ -19,6 +19,7 @@ from neuronctl.neuron.estimate import (
     Load,
     Room,
     estimate,
+    fitting_degrees,
     kv_heads_per_core,
     smallest_that_fits,
 )
@@ -280,6 +281,23 @@ def test_the_largest_batch_is_named() -> None:
 def test_host_memory_that_is_too_small_leaves_only_another_instance() -> None:
     others = [("inf2.xlarge", room("inf2.xlarge")), ("inf2.8xlarge", room("inf2.8xlarge"))]
     assert smallest_that_fits(load(LLAMA_8B, 2), room("trn1.2xlarge"), others) == ("inf2.8xlarge",)
+
+
+def test_a_host_of_unknown_memory_is_no_answer_to_a_host_that_is_too_small() -> None:
+    unknown = replace(room("trn2.48xlarge"), host_memory_bytes=None)
+    others = [("unknown", unknown), ("trn2.48xlarge", room("trn2.48xlarge"))]
+    short = replace(room("trn2.48xlarge"), host_memory_bytes=16 * GIB)
+    assert smallest_that_fits(load(LLAMA_8B, 8), short, others) == ("trn2.48xlarge",)
+    # Where the cores are too small, it is one.
+    large = load(LLAMA_70B, 8)
+    small = room("inf2.48xlarge")
+    assert smallest_that_fits(large, replace(small, cores=8), others)[-1] == "unknown"
+
+
+def test_a_tp_must_divide_what_sequence_parallelism_shares() -> None:
+    even = load(LLAMA_70B, 32, attention_heads=48, kv_heads=24)
+    assert 24 in fitting_degrees(even, room("inf2.48xlarge"))
+    assert 24 not in fitting_degrees(replace(even, shared_lengths=(128, 2048)), room("inf2.48xlarge"))
 
 
 def test_more_cores_than_there_are_never_fit() -> None:

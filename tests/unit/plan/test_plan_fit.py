@@ -203,6 +203,16 @@ def test_no_degree_is_chosen_at_which_weights_do_not_load(tmp_path: Path) -> Non
     assert plan.outlook.degrees == (1, 2, 24)
 
 
+def test_degrees_divide_what_sequence_parallelism_shares(tmp_path: Path) -> None:
+    heads = {"num_attention_heads": 48, "num_key_value_heads": 24, "hidden_size": 384, "num_hidden_layers": 3}
+    found = []
+    for text in ("", "neuron: {sequence_parallel_enabled: true}\n"):
+        plan = neuron_plan(tmp_path, text, config=heads)
+        assert plan.outlook is not None
+        found.append(24 in plan.outlook.degrees)
+    assert found == [True, False]
+
+
 def of_hub(tmp_path: Path, model_id: str) -> Model:
     host = Host(environ={"HOME": str(tmp_path)}, cwd=tmp_path)
     return resolve_model(ModelSection(id=model_id), host)

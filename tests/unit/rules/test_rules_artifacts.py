@@ -73,7 +73,15 @@ def test_artifacts_no_weights_where_nothing_can_be_predicted(tmp_path: Path) -> 
 
 def test_artifacts_no_weights_where_words_after_the_dashes_replace_all(tmp_path: Path) -> None:
     words = ("--additional-config", '{"override_neuron_config": {"fused_qkv": true}}')
-    only(neuron_plan(tmp_path, passthrough=words), "artifacts.no-weights", "warning")
+    finding = only(neuron_plan(tmp_path, passthrough=words), "artifacts.no-weights", "warning")
+    assert str(finding.fix).startswith("set save_sharded_checkpoint: true in the override_neuron_config")
+
+
+@pytest.mark.parametrize("words", ["[]", '{"tp_degree": 2}'])
+def test_artifacts_no_weights_where_the_additional_config_is_not_read(tmp_path: Path, words: str) -> None:
+    plan = neuron_plan(tmp_path, "engine: {max_num_seqs: 32}\n", passthrough=("--additional-config", words))
+    assert len(found(plan, "nxdi.additional-config")) == 1
+    assert found(plan, "artifacts.no-weights") == found(plan, "artifacts.shard-on-load-slow") == []
 
 
 @pytest.mark.parametrize("part", ["text_neuron_config", "vision_neuron_config"])

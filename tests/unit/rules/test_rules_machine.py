@@ -159,12 +159,20 @@ def test_machine_too_many_cores_in_a_container(tmp_path: Path) -> None:
 def test_machine_too_many_cores_for_the_native_plugin(tmp_path: Path) -> None:
     facts = {"target": "trn2.3xlarge", "stack": "sdk-2.32"}
     finding = said(tmp_path, "machine.too-many-cores", degree(8), **facts)
-    # The documented degrees are NxD Inference's.
-    assert (finding.severity, finding.fix) == ("error", "set engine.tensor_parallel_size to 4 or less")
+    assert (finding.severity, finding.fix) == ("error", "set engine.tensor_parallel_size to 1, 2 or 4")
     assert one(tmp_path, "machine.too-many-cores", degree(4), **facts) is None
     copies = "engine: {tensor_parallel_size: 4, data_parallel_size: 2}\n"
     finding = said(tmp_path, "machine.too-many-cores", copies, **facts)
     assert "tensor parallel size 4 with the other parallel sizes wants 8 logical cores" in finding.message
+
+
+def test_machine_too_many_cores_where_no_degree_fits(tmp_path: Path) -> None:
+    large = {"num_hidden_layers": 80, "hidden_size": 8192, "intermediate_size": 28672, "vocab_size": 128256}
+    large |= {"num_attention_heads": 64, "num_key_value_heads": 8}
+    finding = said(tmp_path, "machine.too-many-cores", degree(32), target="inf2.24xlarge", config=large)
+    assert finding.fix == (
+        "no degree up to 12 divides the heads and fits here; what would fit: trn1.32xlarge"
+    )
 
 
 def test_machine_too_many_cores_by_a_degree_of_its_own(tmp_path: Path) -> None:

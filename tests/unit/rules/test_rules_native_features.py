@@ -230,6 +230,10 @@ def test_native_heads(tmp_path: Path) -> None:
     assert finding.fix == "set engine.tensor_parallel_size to 1, 2, 4 or 8"
     assert str(finding.place) == "sample.yaml:2: engine.tensor_parallel_size"
     assert not found(native(tmp_path, text % 4), "native.heads")
+    # None fits: then those that divide the heads, up to the cores.
+    large = {"num_attention_heads": 40, "num_hidden_layers": 400, "hidden_size": 20480, "head_dim": 512}
+    (finding,) = found(native(tmp_path, text % 3, target="trn2.3xlarge", config=large), "native.heads")
+    assert finding.fix == "set engine.tensor_parallel_size to 1, 2 or 4"
 
 
 def test_native_executor(tmp_path: Path) -> None:

@@ -37,18 +37,32 @@ def test_too_few_blocks_of_the_block_layout_name_the_number_that_is_enough(tmp_p
         assert not neuron_plan(tmp_path, good).errors
 
 
-@pytest.mark.parametrize("feature", ["", PREFIX])
-def test_nxdi_pa_blocks_mismatch(tmp_path: Path, feature: str) -> None:
-    """The twin is missing, with either layout."""
-    plan = neuron_plan(tmp_path, f"neuron: {{pa_num_blocks: 64}}\n{feature}")
+@pytest.mark.parametrize(
+    ("feature", "blocks", "fix"),
+    [
+        ("", 64, "remove pa_num_blocks"),
+        (PREFIX, 64, "remove pa_num_blocks"),
+        (PREFIX, 600, "remove pa_num_blocks, or set engine.num_gpu_blocks_override: 600 as well"),
+    ],
+)
+def test_nxdi_pa_blocks_mismatch(tmp_path: Path, feature: str, blocks: int, fix: str) -> None:
+    """The twin is missing, with either layout; it is offered where the layout takes that number."""
+    plan = neuron_plan(tmp_path, f"neuron: {{pa_num_blocks: {blocks}}}\n{feature}")
     finding = only(found(plan, "nxdi.pa-blocks-mismatch"))
     assert finding.severity == "error"
     assert (
-        "pa_num_blocks is 64, and its twin num_gpu_blocks_override is not in the profile" in finding.message
+        f"pa_num_blocks is {blocks}, and its twin num_gpu_blocks_override is not in the profile"
+        in finding.message
     )
-    assert finding.fix == "remove pa_num_blocks, or set engine.num_gpu_blocks_override: 64 as well"
+    assert finding.fix == fix
     assert str(finding.place) == "sample.yaml:2: neuron.pa_num_blocks"
     assert [one.id for one in plan.errors] == ["nxdi.pa-blocks-mismatch"]
+
+
+def test_too_few_blocks_are_too_few_in_both_places(tmp_path: Path) -> None:
+    text = f"{PREFIX}neuron: {{pa_num_blocks: 64}}\nengine: {{num_gpu_blocks_override: 64}}\n"
+    finding = only(found(neuron_plan(tmp_path, text), "nxdi.num-gpu-blocks-override"))
+    assert str(finding.fix).endswith(", or leave it out; remove pa_num_blocks")
 
 
 def test_two_numbers_of_blocks_must_be_one(tmp_path: Path) -> None:
@@ -157,6 +171,28 @@ def test_chunked_prefill_with_the_plugins_scheduler_by_name(tmp_path: Path) -> N
     finding = only(found(neuron_plan(tmp_path, text), "nxdi.chunked-prefill"))
     assert f"the scheduler {scheduler}" in finding.message
     assert str(finding.place) == "sample.yaml:3: engine.scheduler_cls"
+
+
+@pytest.mark.parametrize(
+    ("text", "config", "fix"),
+    [
+        (
+            CHUNKED,
+            {"architectures": ["LlavaForConditionalGeneration"], "vision_config": {"hidden_size": 64}},
+            "set features.chunked_prefill: false; no model that takes images has it",
+        ),
+        (
+            f"{CHUNKED}neuron: {{is_block_kv_layout: false}}\n",
+            {},
+            "leave is_block_kv_layout and chunked_prefill_config out: features.chunked_prefill sets both",
+        ),
+    ],
+)
+def test_what_was_asked_for_already_is_not_the_fix_of_chunked_prefill(
+    tmp_path: Path, text: str, config: dict[str, Any], fix: str
+) -> None:
+    plan = neuron_plan(tmp_path, text, config=config, stack="sdk-2.26.1")
+    assert only(found(plan, "nxdi.chunked-prefill")).fix == fix
 
 
 def test_vllms_scheduler_without_the_rest_of_chunked_prefill(tmp_path: Path) -> None:

@@ -75,7 +75,13 @@ def test_the_order_in_which_versions_were_tried() -> None:
 @pytest.mark.parametrize(
     ("stack", "fix"),
     [
-        ("sdk-2.28", "remove it and set features.quantization.weights: int8 or fp8"),
+        (
+            "sdk-2.28",
+            (
+                "remove it and set features.quantization.weights: int8 or fp8, and "
+                "features.quantization.checkpoint to a folder that can be written"
+            ),
+        ),
         ("sdk-2.32", "remove it and use neuron.quantization, or a checkpoint that is quantised already"),
     ],
 )
@@ -109,6 +115,12 @@ def test_nxdi_swap_space(tmp_path: Path) -> None:
     assert str(finding.place) == "engine.swap_space"
     good = text.replace("8,", "8, swap_space: 0,")
     assert not found(neuron_plan(tmp_path, good, machine=memory), "nxdi.swap-space")
+
+
+def test_swap_space_of_ranks_that_have_no_core_is_not_told(tmp_path: Path) -> None:
+    text = "engine: {tensor_parallel_size: 8, max_model_len: 128}\n"
+    plan = neuron_plan(tmp_path, text, target="inf2.xlarge")
+    assert [one.id for one in plan.errors] == ["machine.too-many-cores"]
 
 
 def test_nxdi_max_num_batched_tokens_forced(tmp_path: Path) -> None:

@@ -143,9 +143,40 @@ def test_nxdi_plugin_refuses(tmp_path: Path) -> None:
     assert finding.message == (
         "vllm-neuron 0.4.1 refuses this: AssertionError: Context bucket 8192 should be <= 4096"
     )
-    assert finding.fix == "let no prefill bucket be longer than engine.max_model_len"
+    assert finding.fix is not None
+    assert finding.fix.startswith("let no prefill bucket be longer than 4096, which is engine.max_model_len")
     assert str(finding.place) == "sample.yaml:4: features.buckets.prefill"
     assert not neuron_plan(tmp_path, text.replace("8192", "4096")).errors
+
+
+def test_a_refusal_of_the_vision_encoder_names_its_settings(tmp_path: Path) -> None:
+    text = "engine: {max_model_len: 4096}\nneuron:\n  vision_neuron_config:\n    seq_len: 2048\n"
+    finding = only(found(neuron_plan(tmp_path, text, config=LLAMA4), "nxdi.plugin-refuses"))
+    assert "refuses vision_neuron_config: AssertionError: max_context_length" in finding.message
+    assert str(finding.place) == "sample.yaml:5: neuron.vision_neuron_config.seq_len"
+    text = text.replace("vision_neuron_config", "text_neuron_config")
+    finding = only(found(neuron_plan(tmp_path, text, config=LLAMA4), "nxdi.plugin-refuses"))
+    assert "refuses this: AssertionError: max_context_length" in finding.message
+
+
+def test_prefill_buckets_longer_than_a_piece_of_a_prompt(tmp_path: Path) -> None:
+    text = "features: {chunked_prefill: true}\nneuron: {context_encoding_buckets: [512, 4096]}\n"
+    finding = only(found(neuron_plan(tmp_path, text), "nxdi.plugin-refuses"))
+    assert finding.fix == (
+        "let no prefill bucket be longer than 2048, which is engine.max_num_batched_tokens, "
+        "a piece of a prompt"
+    )
+    assert str(finding.place) == "sample.yaml:3: neuron.context_encoding_buckets"
+
+
+def test_buckets_of_a_model_without_chunked_prefill_are_not_told_as_well(tmp_path: Path) -> None:
+    text = (
+        "features: {chunked_prefill: true}\nneuron:\n  text_neuron_config:\n"
+        "    context_encoding_buckets: [512, 4096]\n"
+    )
+    config = {"architectures": ["LlavaForConditionalGeneration"], "vision_config": {"hidden_size": 64}}
+    finding = only(found(neuron_plan(tmp_path, text, config=config), "nxdi.plugin-refuses"))
+    assert "does not yet support block_kv_layout" in finding.message
 
 
 def test_a_layout_that_contradicts_prefix_caching_is_named(tmp_path: Path) -> None:
@@ -194,7 +225,7 @@ def test_what_chunked_attention_does_not_go_with(tmp_path: Path, text: str, fix:
             "engine: {max_model_len: 4096}\nneuron: {vision_neuron_config: {seq_len: 2048}}\n",
             LLAMA4,
             "max_context_length cannot be more than max_length",
-            "leave seq_len and max_length to engine.max_model_len, or set max_context_length to a",
+            "leave vision_neuron_config.seq_len out, or let it be engine.max_model_len (4096) or more",
         ),
         (
             "features: {prefix_caching: true}\n",
