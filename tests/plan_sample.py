@@ -156,3 +156,14 @@ def only(findings: list[Finding]) -> Finding:
     """The one finding."""
     assert len(findings) == 1, findings
     return findings[0]
+
+
+def at_most_one(plan: Plan, rule: str) -> Finding | None:
+    """What one rule said of a plan, once if at all; every finding comes with a source and a fix."""
+    findings = found(plan, rule)
+    assert len(findings) < 2, findings
+    if not findings:
+        return None
+    assert findings[0].source
+    assert findings[0].fix
+    return findings[0]

@@ -12,7 +12,7 @@ from neuronctl.machine.devices import NeuronDevice, NeuronProcess
 from neuronctl.result import Finding
 from neuronctl.stack.assume import assume_stack
 from neuronctl.stack.detect import Stack
-from tests.plan_sample import found, neuron_plan
+from tests.plan_sample import at_most_one, neuron_plan
 
 TP4 = "engine: {tensor_parallel_size: 4}\n"
 
@@ -40,13 +40,7 @@ def process(pid: int, command: str) -> NeuronProcess:
 def one(tmp_path: Path, rule: str, text: str = "", **facts: Any) -> Finding | None:
     """What the rule says of a machine that is here, an inf2.48xlarge where nothing else is said."""
     machine = {"devices": ALL, "driver": "2.26.5.0", "assumed": False, **facts.pop("machine", {})}
-    findings = found(neuron_plan(tmp_path, text, machine=machine, **facts), rule)
-    assert len(findings) < 2
-    if not findings:
-        return None
-    assert findings[0].source
-    assert findings[0].fix
-    return findings[0]
+    return at_most_one(neuron_plan(tmp_path, text, machine=machine, **facts), rule)
 
 
 def said(tmp_path: Path, rule: str, text: str = "", **facts: Any) -> Finding:

@@ -12,18 +12,12 @@ from neuronctl.machine.devices import NeuronDevice
 from neuronctl.model.resolve import resolve_model
 from neuronctl.profile.schema import ModelSection
 from neuronctl.result import Finding
-from tests.plan_sample import found, neuron_plan, sample_host
+from tests.plan_sample import at_most_one, found, neuron_plan, sample_host
 
 
 def one(tmp_path: Path, rule: str, text: str = "", **facts: Any) -> Finding | None:
     """What the rule says, at most one thing; every finding comes with a source and a fix."""
-    findings = found(neuron_plan(tmp_path, text, **facts), rule)
-    assert len(findings) < 2
-    if not findings:
-        return None
-    assert findings[0].source
-    assert findings[0].fix
-    return findings[0]
+    return at_most_one(neuron_plan(tmp_path, text, **facts), rule)
 
 
 def said(tmp_path: Path, rule: str, text: str = "", **facts: Any) -> Finding:

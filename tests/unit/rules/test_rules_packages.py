@@ -12,7 +12,7 @@ import pytest
 from neuronctl.result import Finding
 from neuronctl.stack.assume import assume_stack, stack_names
 from neuronctl.stack.detect import Stack
-from tests.plan_sample import found, neuron_plan
+from tests.plan_sample import at_most_one, neuron_plan
 
 
 def installed(
@@ -35,13 +35,7 @@ def installed(
 
 
 def one(tmp_path: Path, rule: str, stack: Stack) -> Finding | None:
-    findings = found(neuron_plan(tmp_path, stack=stack, target="trn2.48xlarge"), rule)
-    assert len(findings) < 2
-    if not findings:
-        return None
-    assert findings[0].source
-    assert findings[0].fix
-    return findings[0]
+    return at_most_one(neuron_plan(tmp_path, stack=stack, target="trn2.48xlarge"), rule)
 
 
 def said(tmp_path: Path, rule: str, stack: Stack) -> Finding:

@@ -13,7 +13,7 @@ from neuronctl.errors import StackUnfit
 from neuronctl.result import Finding
 from neuronctl.stack.assume import assume_stack
 from neuronctl.stack.detect import Stack
-from tests.plan_sample import found, neuron_plan, sample_plan, sample_stack
+from tests.plan_sample import at_most_one, neuron_plan, sample_plan, sample_stack
 
 
 def installed(name: str, versions: Mapping[str, str | None] | None = None, **facts: Any) -> Stack:
@@ -26,13 +26,7 @@ def installed(name: str, versions: Mapping[str, str | None] | None = None, **fac
 
 
 def one(tmp_path: Path, rule: str, stack: Stack, text: str = "") -> Finding | None:
-    findings = found(neuron_plan(tmp_path, text, stack=stack, target="trn2.48xlarge"), rule)
-    assert len(findings) < 2
-    if not findings:
-        return None
-    assert findings[0].source
-    assert findings[0].fix
-    return findings[0]
+    return at_most_one(neuron_plan(tmp_path, text, stack=stack, target="trn2.48xlarge"), rule)
 
 
 def said(tmp_path: Path, rule: str, stack: Stack, text: str = "") -> Finding:
