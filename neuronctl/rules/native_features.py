@@ -263,7 +263,7 @@ def compressed_tensors_weights(situation: Situation) -> Remark | None:
 @rule(
     "native.lora",
     "warning",
-    f"{_RUNNER} (a TODO stands where LoRA would be; read, not run)",
+    f"{_RUNNER} (a note stands where LoRA would be applied; read, not run)",
     backends=_NATIVE,
 )
 def lora(situation: Situation) -> Remark | None:

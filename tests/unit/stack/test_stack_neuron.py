@@ -220,7 +220,7 @@ def test_pip_s_index_in_a_file(world: World, file: str, section: str, option: st
 
 
 def test_pip_s_index_in_the_environment(world: World) -> None:
-    world.write("etc/pip.conf", "[global]\nindex-url = https://example.com/simple\n")
+    world.write("etc/pip.conf", "[global]\nindex-url = file:///srv/wheels\n")
     world.environ["PIP_INDEX_URL"] = "https://user:secret@pip.repos.neuron.amazonaws.com/simple"
     assert world.stack().pip_index == f"{AWS}/simple"
 
@@ -235,7 +235,7 @@ def test_pip_s_index_in_a_file_that_is_named(world: World) -> None:
     "text",
     [
         f"[global]\nextra-index-url = {AWS}\n",
-        f"[global]\nindex-url = https://example.com/simple\nextra-index-url = {AWS}\n",
+        f"[global]\nindex-url = file:///srv/wheels\nextra-index-url = {AWS}\n",
         f"[search]\nindex-url = {AWS}\n",
         f"index-url = {AWS}\n",
         f"[global\nindex-url = {AWS}\n",
@@ -251,7 +251,7 @@ def test_pip_s_index_is_another(world: World, text: str) -> None:
 
 def test_the_environment_s_own_file_is_stronger_than_the_machine_s(world: World) -> None:
     world.write("etc/pip.conf", f"[global]\nindex-url = {AWS}\n")
-    world.write("venv/pip.conf", "[global]\nindex-url = https://example.com/simple\n")
+    world.write("venv/pip.conf", "[global]\nindex-url = file:///srv/wheels\n")
     assert world.stack().pip_index is None
     world.environ["PIP_CONFIG_FILE"] = "/dev/null"
     world.write("venv/pip.conf", f"[global]\nindex-url = {AWS}\n")
