@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from neuronctl.errors import PlanRefused, StackUnfit, UsageError
 from neuronctl.host import Host
 from neuronctl.machine.detect import detect_machine
-from neuronctl.model.resolve import fetch_model, resolve_and_fetch, resolve_model
+from neuronctl.model.resolve import Model, fetch_model, resolve_and_fetch, resolve_model
 from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan
 from neuronctl.profile.resolve import Profile, load_profile
@@ -74,10 +74,9 @@ def plan_request(request: Request, host: Host, *, may_download: bool = False) ->
         model = resolve_and_fetch(section, host, python=stack.python, search=stack.paths)
     else:
         model = resolve_model(section, host, search=stack.paths)
+    identities: Mapping[str, str] = {}
     if stack.generation != "cpu":
-        from neuronctl.model.size import weight_bytes
-
-        model = replace(model, weights=weight_bytes(model))
+        profile, model, identities = _told_apart(profile, model, host)
     plan = make_plan(
         profile,
         model,
@@ -89,10 +88,24 @@ def plan_request(request: Request, host: Host, *, may_download: bool = False) ->
         force=request.force,
         home=str(host.neuronctl_home),
         retyped=request.retyped,
+        identities=identities,
     )
     if request.target and plan.backend == "cpu":
         raise _target_for_cpu(request.target, plan)
     return plan
+
+
+def _told_apart(profile: Profile, model: Model, host: Host) -> tuple[Profile, Model, Mapping[str, str]]:
+    """What plans for Neuron need beyond the configuration: sizes, and what tells weights from others."""
+    from neuronctl.model.companions import find_companions, identities, with_local_companions
+    from neuronctl.model.identity import identify_weights
+    from neuronctl.model.size import weight_bytes
+
+    model = replace(model, weights=weight_bytes(model))
+    if model.here and model.commit is None:
+        model = replace(model, identity=identify_weights(model.path, host))
+    companions = find_companions(profile, host)
+    return with_local_companions(profile, companions), model, identities(companions)
 
 
 def compile_request(
@@ -186,6 +199,7 @@ def _ready_plan(request: Request, host: Host, tell: Tell) -> Plan:
     Errors are found before anything is downloaded where the model's configuration is known already.
     """
     from neuronctl.errors import ModelNotResolved
+    from neuronctl.model.companions import fetch_companions
 
     try:
         plan = plan_request(request, host)
@@ -205,5 +219,8 @@ def _ready_plan(request: Request, host: Host, tell: Tell) -> Plan:
         tell(Message(f"preparing the model {plan.model.id} in {plan.model.path}", "step"))
         fetch_model(plan.model, host, python=plan.stack.python)
         plan = plan_request(request, host)  # a hub may have had news
+        refuse_errors(plan)
+    if plan.backend != "cpu" and fetch_companions(plan.profile, host):
+        plan = plan_request(request, host)
         refuse_errors(plan)
     return plan

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuronctl.artifacts.digest import digest as digest_of
 from neuronctl.artifacts.layout import Layout, fsync_folder
+from neuronctl.digest import digest as digest_of
 
 _READ_ONLY = 0o444
 # File systems without hard links answer in all these ways; EPERM also comes from protected_hardlinks.

@@ -192,9 +192,9 @@ def _publish(store: Store, key: str, stage: Stage, made: Made, fresh: list[str])
 
 def _keep(layout: Layout, stage: Stage, fresh: list[str]) -> tuple[FileEntry, ...]:
     """Make a blob of each file of the stage; gives the files as the manifest names them."""
-    from neuronctl.artifacts.digest import digests
     from neuronctl.artifacts.manifest import FileEntry
     from neuronctl.artifacts.tree import nodes
+    from neuronctl.digest import digests
 
     blobs = Blobs(layout)
     found = nodes(stage.path)

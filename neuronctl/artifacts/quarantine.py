@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuronctl.artifacts.blobs import Blobs
-from neuronctl.artifacts.digest import digests
 from neuronctl.artifacts.layout import Layout, fsync_folder
+from neuronctl.digest import digests
 from neuronctl.errors import ArtifactDamaged
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from neuronctl.artifacts.digest import digests
 from neuronctl.artifacts.tree import nodes
+from neuronctl.digest import digests
 
 if TYPE_CHECKING:
     from neuronctl.artifacts.artifact import Artifact

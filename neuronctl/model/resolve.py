@@ -48,6 +48,7 @@ class Model:
     may_download: bool = True
     config_from: str = "config.json"
     weights: tuple[int, str] | None = None
+    identity: str | None = None
 
     @property
     def name(self) -> str:
@@ -171,24 +172,32 @@ def _from_folder(section: ModelSection, host: Host) -> Model:
 
 def _from_hub_cache(section: ModelSection, host: Host) -> Model:
     """Look into the hub's own cache, where any tool of Hugging Face puts what it downloads."""
-    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        cached = try_to_load_from_cache(
-            section.id, "config.json", revision=section.revision, cache_dir=_hub_cache(host)
-        )
+        snapshot = find_snapshot(section.id, section.revision, host)
     except HFValidationError as error:
         raise ModelNotResolved(
             f"model.id {section.id} is neither a folder here nor a possible hub id: {error}",
             fix="give org/name as the hub spells it, or a path beginning with / or ./",
             code="model.bad-id",
         ) from None
-    if isinstance(cached, str):
-        return _from_snapshot(section, Path(cached).parent)
+    if snapshot is not None:
+        return _from_snapshot(section, snapshot)
     if known := _from_record(section, host):
         return known
     raise _not_downloaded(section)
+
+
+def find_snapshot(repo_id: str, revision: str | None, host: Host, file: str = "config.json") -> Path | None:
+    """The folder in the hub's cache that holds a revision of a repository, if `file` is in it.
+
+    Raises HFValidationError for what cannot be a hub id.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(repo_id, file, revision=revision, cache_dir=_hub_cache(host))
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def _from_record(section: ModelSection, host: Host) -> Model | None:
@@ -282,6 +291,16 @@ def _hub_cache(host: Host) -> Path:
 
 
 def _download(section: ModelSection, host: Host) -> Model:
+    model = _from_snapshot(section, download_snapshot(section.id, section.revision, host))
+    _check_weights(model.path, fix=f"choose a repository of {section.id} that has safetensors")
+    return model
+
+
+def download_snapshot(repo_id: str, revision: str | None, host: Host) -> Path:
+    """Bring what serving needs of a repository into the hub's cache; its folder there.
+
+    Raises ModelNotResolved, with what to do about it.
+    """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -289,13 +308,13 @@ def _download(section: ModelSection, host: Host) -> Model:
         RevisionNotFoundError,
     )
 
-    named = section.id + (f" at revision {section.revision}" if section.revision else "")
+    named = repo_id + (f" at revision {revision}" if revision else "")
     try:
         # The download itself waits for ever where a hub accepts the connection and says nothing.
-        HfApi().model_info(section.id, revision=section.revision, timeout=HUB_TIMEOUT_S)
+        HfApi().model_info(repo_id, revision=revision, timeout=HUB_TIMEOUT_S)
         snapshot = snapshot_download(
-            section.id,
-            revision=section.revision,
+            repo_id,
+            revision=revision,
             cache_dir=_hub_cache(host),
             allow_patterns=_WANTED_FILES,
             ignore_patterns=_UNWANTED_FILES,
@@ -308,13 +327,13 @@ def _download(section: ModelSection, host: Host) -> Model:
         ) from None
     except RevisionNotFoundError:
         raise ModelNotResolved(
-            f"{section.id} has no revision {section.revision}",
+            f"{repo_id} has no revision {revision}",
             fix="set model.revision to a commit, tag or branch that the model's page lists",
             code="model.no-such-revision",
         ) from None
     except RepositoryNotFoundError:
         raise ModelNotResolved(
-            f"the hub knows no model {section.id}, or it is private",
+            f"the hub knows no model {repo_id}, or it is private",
             fix="check the spelling of model.id; for a private model set HF_TOKEN or type: hf auth login",
             code="model.unknown",
         ) from None
@@ -326,6 +345,4 @@ def _download(section: ModelSection, host: Host) -> Model:
             "hub's cache here",
             code="model.download-failed",
         ) from None
-    model = _from_snapshot(section, Path(snapshot))
-    _check_weights(model.path, fix=f"choose a repository of {section.id} that has safetensors")
-    return model
+    return Path(snapshot)

@@ -30,7 +30,8 @@ _ENVIRONMENT: Mapping[str, Setting] = {
 class Given:
     """The facts; `environ` are the user's own variables, `passthrough` the words after `--`.
 
-    `home` is neuronctl's own folder, under which files that belong to the plan are named.
+    `home` is neuronctl's own folder, under which files that belong to the plan are named. `identities` maps
+    the folders of drafts and adapters to what tells their weights from others.
     """
 
     profile: Profile
@@ -40,6 +41,7 @@ class Given:
     environ: Mapping[str, str]
     passthrough: tuple[str, ...]
     home: str
+    identities: Mapping[str, str] = field(default_factory=dict)
 
     def engine(self, defaults: Mapping[str, Setting]) -> dict[str, Setting]:
         """vLLM's arguments: defaults, then what features imply, then what the profile states; later wins."""

@@ -69,9 +69,11 @@ def make_plan(
     force: bool = False,
     home: str = "",
     retyped: str | None = None,
+    identities: Mapping[str, str] | None = None,
 ) -> Plan:
     """Decide everything. `environ` are the user's environment variables, `home` neuronctl's own folder.
 
+    `identities` maps the folders of drafts and adapters to what tells their weights from others.
     `force` turns refusals that rest on estimates into warnings. Raises StackUnfit where no backend fits,
     UsageError for arguments that neuronctl sets itself. What is wrong otherwise is in the plan's findings.
     """
@@ -79,7 +81,7 @@ def make_plan(
     backend = choose_backend(profile, stack)
     if machine.assumed:
         environ = _without_this_machine(environ)
-    given = Given(profile, model, machine, stack, environ, tuple(passthrough), home)
+    given = Given(profile, model, machine, stack, environ, tuple(passthrough), home, identities or {})
     decided = _decide(backend, given)
     has_api_key = api_key(profile, environ) is not None
     situation = Situation(

@@ -17,6 +17,7 @@ from neuronctl.plan.key import KEY_FORMAT, compiling_arguments, compiling_passth
 from neuronctl.plan.plan import Setting
 
 LNC_VARIABLE = "NEURON_LOGICAL_NC_CONFIG"
+TARGET_VARIABLE = "NEURON_PLATFORM_TARGET_OVERRIDE"
 
 # Keys of a profile's `neuron` that stand beside the Neuron config, not in it (reference:
 # neuron_config_keys and vllm_defaults).
@@ -154,11 +155,13 @@ def neuron_key_inputs(
     versions: Collection[str],
     variables: Collection[str],
     without: Collection[str] = (),
+    holds_weights: bool = False,
 ) -> dict[str, object]:
     """The inputs of the key that the two backends share.
 
     `versions` names the distributions and `variables` those of the environment that change what is
-    compiled; `without` the arguments that do not, or that are in the key in another form.
+    compiled; `without` the arguments that do not, or that are in the key in another form. An output that
+    `holds_weights` does not depend on where the model lies.
     """
     instance = given.machine.instance
     values = {name: setting.value for name, setting in engine.items()}
@@ -168,18 +171,42 @@ def neuron_key_inputs(
         "versions": {name: given.stack.versions[name] for name in versions if name in given.stack.versions},
         "python": given.stack.python_version,
         "machine": {"target": instance.compiler_target if instance else None, "lnc": outlook.lnc},
-        "model": _model_identity(given.model),
+        "model": _model_identity(given.model, with_path=not holds_weights),
         "engine": compiling_arguments(values, without=without),
         "passthrough": compiling_passthrough(given.passthrough),
-        "environment": compiling_variables(given.keyed(environment), variables),
+        "environment": _without_target(given, compiling_variables(given.keyed(environment), variables)),
     }
 
 
-def _model_identity(model: Model) -> dict[str, object]:
-    """What tells one model's weights from another's: a commit, else the folder."""
+def _without_target(given: Given, variables: dict[str, str]) -> dict[str, str]:
+    """What says again which machine it is for is left out: without a device it must be said, with one not."""
+    instance = given.machine.instance
+    said = variables.get(TARGET_VARIABLE)
+    if said is not None and instance is not None and said == instance.compiler_target:
+        return {name: value for name, value in variables.items() if name != TARGET_VARIABLE}
+    return variables
+
+
+def _model_identity(model: Model, *, with_path: bool) -> dict[str, object]:
+    """What tells one model's weights from another's: a commit, else a digest, else the folder."""
     if model.commit is not None:
-        return {"id": model.id, "commit": model.commit, "config": model.config}
-    return {"path": str(model.path), "config": model.config}
+        found: dict[str, object] = {"id": model.id, "commit": model.commit, "config": model.config}
+    elif model.identity is not None:
+        found = {"weights": model.identity, "config": model.config}
+    else:
+        return {"path": str(model.path), "config": model.config}
+    return found | ({"path": str(model.path)} if with_path and model.source == "folder" else {})
+
+
+def renamed(value: object, names: Mapping[str, str]) -> object:
+    """`value` with some of its texts replaced, at any depth: paths by what lies there."""
+    if isinstance(value, str):
+        return names.get(value, value)
+    if isinstance(value, Mapping):
+        return {key: renamed(one, names) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [renamed(one, names) for one in value]
+    return value
 
 
 def whole(value: object) -> int | None:

@@ -27,6 +27,7 @@ from neuronctl.plan.neuron import (
     neuron_environment,
     neuron_key_inputs,
     neuron_origins,
+    renamed,
     stated_neuron,
     whole,
 )
@@ -117,7 +118,7 @@ def decide_nxdi(given: Given) -> Decided:
         find_fitting=fit.find_fitting,
         find_degrees=fit.find_degrees,
     )
-    key_inputs = _key_inputs(given, engine, environment, outlook, prediction)
+    key_inputs = _key_inputs(given, engine, environment, outlook, prediction, files)
     return Decided(engine, environment, key_inputs, files, outlook)
 
 
@@ -282,8 +283,12 @@ def _key_inputs(
     environment: Mapping[str, Setting],
     outlook: Outlook,
     prediction: Prediction,
+    files: Mapping[str, str],
 ) -> dict[str, object]:
-    """All that can change what is compiled and sharded: weights are part of the output."""
+    """All that can change what is compiled and sharded: weights are part of the output.
+
+    Not where adapters, drafts and neuronctl's own files lie, which another machine may have elsewhere.
+    """
     shared = neuron_key_inputs(
         given,
         outlook,
@@ -292,11 +297,18 @@ def _key_inputs(
         versions=_COMPILING_VERSIONS,
         variables=_COMPILING_VARIABLES,
         without=("additional_config", "lora_modules"),
+        holds_weights=bool(prediction.neuron_config.get("save_sharded_checkpoint")),
     )
+    adapters = given.profile.shape.features.lora.adapters
+    names = given.identities
+    named = {**names} | dict.fromkeys(files, "adapters")
+    neuron = {
+        "settings": dict(outlook.settings),
+        "predicted": dict(prediction.neuron_config),
+        "vision": dict(prediction.vision_config or {}),
+    }
     return shared | {
-        "neuron_config": {
-            "settings": dict(outlook.settings),
-            "predicted": dict(prediction.neuron_config),
-            "vision": dict(prediction.vision_config or {}),
-        },
+        "engine": renamed(shared["engine"], names),
+        "neuron_config": renamed(neuron, named),
+        "adapters": {name: names.get(path, path) for name, path in adapters.items()},
     }

@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"profile"},),
     ({"runs"}, {"child", "child_log", "child_guard"}),
     ({"host"},),
-    ({"errors", "result"}, {"secret"}, {"yaml_data"}),
+    ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"digest"}),
     ({"__init__"},),
 )
 PLACES = {part: (height, group) for height, layer in enumerate(LAYERS) for group in layer for part in group}
@@ -33,7 +33,7 @@ PLACES = {part: (height, group) for height, layer in enumerate(LAYERS) for group
 # What costs seconds to import, or belongs to the serving Python with its own versions. Whole files that run
 # there as children are the exception.
 NEVER = {"vllm", "torch", "transformers", "numpy", "gguf", "safetensors", "neuronx_distributed", "pydantic"}
-CHILD_SCRIPTS = {"model/gguf_weights.py", "child_guard.py"}
+CHILD_SCRIPTS = {"model/gguf_weights.py", "child_guard.py", "backends/nxdi_child.py"}
 
 
 def modules() -> list[Path]:

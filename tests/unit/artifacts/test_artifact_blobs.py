@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from neuronctl.artifacts.blobs import Blobs
-from neuronctl.artifacts.digest import digest, digests
 from neuronctl.artifacts.exchange import replace
 from neuronctl.artifacts.layout import Layout
+from neuronctl.digest import digest, digests
 
 
 @pytest.fixture

@@ -1,0 +1,88 @@
+"""The identity of a folder's weights: the same for the same bytes, another for one that differs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from neuronctl.errors import ModelNotResolved
+from neuronctl.model.identity import identify_weights
+from tests.plan_sample import sample_host
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model-1.safetensors").write_bytes(b"a" * 1000)
+    (folder / "model-2.safetensors").write_bytes(b"b" * 1000)
+    (folder / "README.md").write_text("read me")
+    return folder
+
+
+def test_the_folder_and_what_is_no_weight_do_not_matter(folder: Path, tmp_path: Path) -> None:
+    host = sample_host(tmp_path)
+    first = identify_weights(folder, host)
+    (folder / "README.md").write_text("other words")
+    copy = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(folder, copy)
+    assert identify_weights(copy, host) == first == identify_weights(folder, host)
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_one_byte_of_a_weight_matters(folder: Path, tmp_path: Path, remembered: bool) -> None:
+    host = sample_host(tmp_path)
+    first = identify_weights(folder, host)
+    if not remembered:
+        shutil.rmtree(host.neuronctl_home)
+    (folder / "model-2.safetensors").write_bytes(b"b" * 999 + b"c")
+    assert identify_weights(folder, host) != first
+
+
+def test_names_matter(folder: Path, tmp_path: Path) -> None:
+    host = sample_host(tmp_path)
+    first = identify_weights(folder, host)
+    (folder / "model-1.safetensors").rename(folder / "model-0.safetensors")
+    assert identify_weights(folder, host) != first
+
+
+def test_what_is_remembered_is_used_and_what_is_damaged_is_not(folder: Path, tmp_path: Path) -> None:
+    host = sample_host(tmp_path)
+    first = identify_weights(folder, host)
+    (memory,) = (host.neuronctl_home / "identity").iterdir()
+    content = memory.read_text()
+    assert content.count("model-") == 4  # two names and their paths
+    # Another content under the same facts is not noticed: that is what remembering means.
+    file = folder / "model-1.safetensors"
+    facts = file.stat()
+    with file.open("r+b") as stream:
+        stream.write(b"z")
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert identify_weights(folder, host) == first
+    for damaged in ("", "[]", '{"model-1.safetensors": 3}', content[:50]):
+        memory.write_text(damaged)
+        assert identify_weights(folder, host) != first
+
+
+def test_a_link_is_what_it_leads_to(folder: Path, tmp_path: Path) -> None:
+    host = sample_host(tmp_path)
+    first = identify_weights(folder, host)
+    blob = tmp_path / "blob"
+    (folder / "model-1.safetensors").rename(blob)
+    (folder / "model-1.safetensors").symlink_to(blob)
+    assert identify_weights(folder, host) == first
+
+
+def test_where_nothing_can_be_remembered(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    host = sample_host(tmp_path, {"NEURONCTL_HOME": str(tmp_path / "file")})
+    assert identify_weights(folder, host) == identify_weights(folder, sample_host(tmp_path))
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotResolved, match="cannot read the weights"):
+        identify_weights(tmp_path / "nowhere", sample_host(tmp_path))
