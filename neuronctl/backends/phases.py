@@ -22,7 +22,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Mark:
-    """Something worth knowing that a line matching `pattern` says, such as a cache hit."""
+    """Something worth knowing that a line matching `pattern` says.
+
+    `is_fatal`: the child must not go on; it is killed at once, and `name` completes "the server …".
+    """
 
     name: str
     pattern: str
+    is_fatal: bool = False

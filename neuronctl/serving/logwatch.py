@@ -29,6 +29,7 @@ class LogWatch:
         marks: tuple[Mark, ...],
         on_phase: Callable[[Phase], None],
         now: Callable[[], float],
+        on_mark: Callable[[Mark], None] = lambda mark: None,
     ) -> None:
         self.output_at: float | None = None
         self.marks: set[str] = set()
@@ -37,6 +38,7 @@ class LogWatch:
         self._phases = [(_compiled(phase.pattern), phase) for phase in phases]
         self._marks = [(_compiled(mark.pattern), mark) for mark in marks]
         self._on_phase = on_phase
+        self._on_mark = on_mark
         self._now = now
 
     @property
@@ -52,6 +54,7 @@ class LogWatch:
             if pattern.search(block):
                 self.marks.add(mark.name)
                 self._marks.remove((pattern, mark))
+                self._on_mark(mark)
         if len(self.errors) < ERROR_LINES:
             self._find_errors(block)
         # Enough of the end of the block for the last lines, however long the block is.

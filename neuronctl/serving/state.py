@@ -45,7 +45,8 @@ class Policy:
     `backoff_first_s` and then twice as long each time, at most `backoff_max_s`; `stable_s` of READY clear
     the count. `stop_int_s`, `stop_term_s`, `stop_kill_s`: what each signal is given to work.
     `again_after_s`: a second request to stop that comes sooner is taken for the same one (a terminal and a
-    wrapper such as `make` both deliver ^C).
+    wrapper such as `make` both deliver ^C). `ends_by_itself`: it is no server but a program with an
+    end, which is not probed; a good end is STOPPED. `called` is what it is called where something went wrong.
     """
 
     ready_timeout_s: float = 3600.0
@@ -63,6 +64,8 @@ class Policy:
     stop_term_s: float = 4.0
     stop_kill_s: float = 15.0
     again_after_s: float = 0.3
+    ends_by_itself: bool = False
+    called: str = "the server"
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,20 @@ class ProbeFailed:
 
 @dataclass(frozen=True)
 class Exited:
-    """The child and its tree have ended, or could not be started; `how` completes "the server …"."""
+    """The child and its tree have ended, or could not be started; `how` completes "the server …".
+
+    `is_good`: with the exit code 0.
+    """
 
     how: str
+    is_good: bool = False
+
+
+@dataclass(frozen=True)
+class Condemned:
+    """The child's log says that it must not go on; `why` completes "the server …"."""
+
+    why: str
 
 
 @dataclass(frozen=True)
@@ -120,7 +134,7 @@ class Tick:
     output_at: float | None = None
 
 
-Event = Begin | Started | PhaseSeen | ProbeOk | ProbeFailed | Exited | StopAsked | Tick
+Event = Begin | Started | PhaseSeen | ProbeOk | ProbeFailed | Exited | Condemned | StopAsked | Tick
 
 
 @dataclass(frozen=True)
@@ -214,6 +228,8 @@ def step(state: State, event: Event, now: float, policy: Policy) -> Step:
             return _probe_failed(state, event, now, policy)
         case Exited():
             return _exited(state, event, now, policy)
+        case Condemned():
+            return _condemned(state, event, now)
         case StopAsked():
             return _stop_asked(state, event, now, policy)
         case Tick():
@@ -288,6 +304,17 @@ def _give_up_child(state: State, reason: str, now: float) -> Step:
     return state, (Tell("stopping", reason), *actions)
 
 
+def _condemned(state: State, event: Condemned, now: float) -> Step:
+    """Kill it, without the polite signals: each further moment does harm. It is not started again."""
+    if state.child != "alive" or state.rung >= len(LADDER):
+        return state, ()
+    reason = f"the server {event.why}"
+    after: Literal["stop", "fail"] = "stop" if state.asked_at is not None else "fail"
+    state = replace(state, status=Status.STOPPING, after=after, reason=reason, hurried=True)
+    state, actions = _signal(state, 2, now)
+    return state, (Tell("stopping", reason), *actions)
+
+
 def _signal(state: State, rung: int, now: float) -> Step:
     return replace(state, rung=rung + 1, rung_at=now), (Signal(LADDER[rung]),)
 
@@ -302,7 +329,9 @@ def _exited(state: State, event: Exited, now: float, policy: Policy) -> Step:
         if state.after == "fail":
             return _failed(state, state.reason)
         return _crashed(state, state.reason, now, policy)
-    reason = f"the server {event.how} in phase {state.phase}"
+    if policy.ends_by_itself and event.is_good:
+        return replace(state, status=Status.STOPPED, reason="done"), ()
+    reason = f"{policy.called} {event.how} in phase {state.phase}"
     if state.probe_why and state.status in BEFORE_READY:
         reason += f" (last answer to the readiness request: {state.probe_why})"
     if not state.ever_ready:
@@ -370,15 +399,15 @@ def _tick(state: State, event: Tick, now: float, policy: Policy) -> Step:
         return _probe(state, "health", now)
     waited_s = now - state.child_since
     if waited_s >= policy.ready_timeout_s:
-        reason = f"the server was not ready after {policy.ready_timeout_s:g} s, in phase {state.phase}"
+        reason = f"{policy.called} was not ready after {policy.ready_timeout_s:g} s, in phase {state.phase}"
         if state.probe_why:
             reason += f" (last answer to the readiness request: {state.probe_why})"
         return _give_up_child(state, reason, now)
     quiet_s = now - max(state.child_since, event.output_at or 0.0)
     if policy.stall_s is not None and quiet_s >= policy.stall_s:
-        reason = f"the server printed nothing for {policy.stall_s:g} s, in phase {state.phase}"
+        reason = f"{policy.called} printed nothing for {policy.stall_s:g} s, in phase {state.phase}"
         return _give_up_child(state, reason, now)
-    return _probe(state, "ready", now)
+    return (state, ()) if policy.ends_by_itself else _probe(state, "ready", now)
 
 
 def _probe(state: State, kind: Literal["ready", "health"], now: float) -> Step:

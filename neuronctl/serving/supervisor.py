@@ -25,6 +25,7 @@ from neuronctl.serving.state import (
     BEFORE_READY,
     Action,
     Begin,
+    Condemned,
     Event,
     Exited,
     PhaseSeen,
@@ -58,10 +59,11 @@ class ServerSpec:
 
     `probe` asks whether the server is ready, by a real request; it is called from a thread of its own, every
     `Policy.probe_every_s` until it is content. `health` is asked gently afterwards; None: `probe` again.
+    Without a `probe` it is a program that ends by itself, well with the exit code 0.
     """
 
     launch: Launch
-    probe: Callable[[], ProbeAnswer]
+    probe: Callable[[], ProbeAnswer] | None = None
     health: Callable[[], ProbeAnswer] | None = None
     phases: tuple[Phase, ...] = ()
     marks: tuple[Mark, ...] = ()
@@ -135,6 +137,8 @@ def supervise(
     policy = policy or Policy()
     if when_ready is not None:
         policy = replace(policy, restarts_max=0)
+    if server.probe is None:
+        policy = replace(policy, ends_by_itself=True)
     return _Supervision(server, host, policy, tell, when_ready).run()
 
 
@@ -217,7 +221,7 @@ class _Supervision(Generic[T]):
                 if self.child is not None:
                     self.bury(self.child)
                     self.child = None
-                self.take(Exited(str(event)))
+                self.take(Exited(str(event), is_good=event.code == 0))
             case _Done():
                 self.done = event
                 if event.error is None:
@@ -245,11 +249,12 @@ class _Supervision(Generic[T]):
         match action:
             case Spawn():
                 self.spawn()
-            case Probe(kind="ready"):
-                self.prober.ask(self.number, self.server.probe, self.policy.probe_timeout_s)
-            case Probe():
-                probe = self.server.health or self.server.probe
-                self.prober.ask(self.number, probe, self.policy.health_timeout_s)
+            case Probe(kind=kind):
+                health = self.server.health if kind == "health" else None
+                policy = self.policy
+                timeout_s = policy.probe_timeout_s if kind == "ready" else policy.health_timeout_s
+                if probe := health or self.server.probe:
+                    self.prober.ask(self.number, probe, timeout_s)
             case Signal(number=number):
                 self.kill_sent = self.kill_sent or number == signal.SIGKILL
                 if self.child is not None:
@@ -267,6 +272,7 @@ class _Supervision(Generic[T]):
             self.server.marks,
             lambda phase: self.inbox.put((number, PhaseSeen(phase.name, Status(phase.status)))),
             self.host.monotonic,
+            lambda mark: self.inbox.put((number, Condemned(mark.name))) if mark.is_fatal else None,
         )
         try:
             self.child = Child.start(

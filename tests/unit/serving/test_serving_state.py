@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,7 @@ from neuronctl.serving.state import (
     BEFORE_READY,
     Action,
     Begin,
+    Condemned,
     Event,
     Exited,
     PhaseSeen,
@@ -291,6 +293,47 @@ def test_a_start_that_failed_stays_a_failure_when_asked_to_stop_meanwhile() -> N
     assert story.state.stopped_by == signal.SIGINT
 
 
+@pytest.mark.parametrize("when", ["starting", "ready", "stopping for a fault"])
+def test_a_condemned_child_is_killed_at_once_and_not_started_again(when: str) -> None:
+    story = Story().running() if when == "starting" else Story().ready()
+    if when == "stopping for a fault":
+        for _ in range(POLICY.health_failures):
+            story.wait(POLICY.health_every_s)
+            story.take(ProbeFailed("no answer"))
+        assert story.state.status is Status.STOPPING
+    assert story.take(Condemned("began to compile")) == [Signal(signal.SIGKILL)]
+    assert story.take(Condemned("again")) == []
+    assert story.take(Exited("was killed by SIGKILL")) == []
+    assert story.state.status is Status.FAILED
+    assert story.state.reason == "the server began to compile"
+
+
+def test_a_condemned_child_that_was_asked_to_stop_has_stopped() -> None:
+    story = Story().running()
+    story.take(StopAsked(signal.SIGTERM))
+    assert story.take(Condemned("began to compile")) == [Signal(signal.SIGKILL)]
+    story.take(Exited("was killed by SIGKILL"))
+    assert (story.state.status, story.state.stopped_by) == (Status.STOPPED, signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("is_good", "status"), [(True, Status.STOPPED), (False, Status.FAILED)])
+def test_a_program_that_ends_by_itself_is_not_asked_anything(is_good: bool, status: Status) -> None:
+    story = Story(replace(POLICY, ends_by_itself=True, called="the compiler")).running()
+    assert story.wait(50) == []
+    story.take(Exited("exited with code 0 or not", is_good))
+    assert story.state.status is status
+    assert story.state.reason == (
+        "done" if is_good else "the compiler exited with code 0 or not in phase start"
+    )
+
+
+def test_a_program_that_does_not_end_is_ended() -> None:
+    story = Story(replace(POLICY, ends_by_itself=True)).running()
+    assert Signal(signal.SIGINT) in story.wait(POLICY.ready_timeout_s + 1)
+    story.take(Exited("exited with code 0", is_good=True))
+    assert story.state.status is Status.FAILED
+
+
 class Histories(RuleBasedStateMachine):
     """Any order of events; the world answers a Spawn by Started or Exited, as the supervisor does."""
 
@@ -356,6 +399,12 @@ class Histories(RuleBasedStateMachine):
     @rule(good=st.booleans(), fatal=st.booleans())
     def answer(self, good: bool, fatal: bool) -> None:
         self.give(ProbeOk() if good else ProbeFailed("why", fatal))
+
+    @precondition(lambda self: self.alive)
+    @rule()
+    def condemn(self) -> None:
+        self.give(Condemned("did harm"))
+        assert self.kills == 1
 
     @rule(seconds=st.floats(0, 700))
     def tick(self, seconds: float) -> None:
