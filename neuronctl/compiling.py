@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuronctl.artifacts.artifact import Artifact
 from neuronctl.artifacts.store import Store
-from neuronctl.backends.all import backend_named
-from neuronctl.errors import (
-    ArtifactDamaged,
-    ArtifactDrifted,
-    CacheMiss,
-    CompileFailed,
-    UsageError,
-)
+from neuronctl.building import Tell, build
+from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, CacheMiss, UsageError
 from neuronctl.host import Host
+from neuronctl.named_folder import check_named, compile_named, is_filled, named_folder
 from neuronctl.plan.plan import Plan
 from neuronctl.result import Message, Progress
 from neuronctl.runs import open_run
@@ -27,18 +21,21 @@ if TYPE_CHECKING:
     from neuronctl.artifacts.difference import Difference
     from neuronctl.artifacts.stage import Stage
 
-Tell = Callable[[Message | Progress], None]
-Answers = tuple[tuple[str, str], ...]
-
 
 @dataclass(frozen=True)
 class Compiled:
-    """An artifact and how it came about: `built` now, or found; `log` is that of the compile."""
+    """Compiled output in the folder `tree`, and how it came about: `built` now, or found.
 
-    artifact: Artifact
+    `artifact` is what it belongs to, None in a folder that the user named. `log` is that of the compile,
+    `retries` how often the compiler was started again.
+    """
+
+    tree: Path
     built: bool
     took_s: float
+    artifact: Artifact | None = None
     log: Path | None = None
+    retries: int = 0
 
 
 def look_up(plan: Plan, host: Host) -> Artifact | None:
@@ -78,21 +75,27 @@ def compile_artifact(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: floa
     began = host.monotonic()
     if policy == "never":
         raise UsageError("with --policy never there is nothing to compile", fix="use --policy auto")
+    write_files(plan)
+    if (folder := named_folder(plan, host)) is not None:
+        return _in_named_folder(plan, host, folder, tell, lock_timeout_s)
     if policy == "cached-only":
         artifact = look_up(plan, host)
         if artifact is None:
             raise miss(plan, host)
-        return Compiled(artifact, built=False, took_s=host.monotonic() - began)
+        return Compiled(artifact.tree, built=False, took_s=host.monotonic() - began, artifact=artifact)
     from neuronctl.artifacts.build import LOCK_TIMEOUT_S, build_once
     from neuronctl.artifacts.lock import Holder
 
     logs: list[Path] = []
+    retries: list[int] = []
 
-    def build(stage: Stage) -> Made:
+    def fill(stage: Stage) -> Made:
         tell_why(plan, host, tell)
         with open_run(host, plan.profile.name, "compile") as run:
             logs.append(run.log)
-            return _compile(plan, host, stage, run.log, tell)
+            built = build(plan, host, stage, run.log, tell)
+            retries.append(built.retries)
+            return built.made
 
     def waiting(holder: Holder, waited_s: float) -> None:
         tell(Progress(f"waiting for {holder}", waited_s))
@@ -100,7 +103,7 @@ def compile_artifact(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: floa
     outcome = build_once(
         Store.open(host),
         plan.key,
-        build,
+        fill,
         what=f"compile {plan.profile.name}",
         lock_timeout_s=LOCK_TIMEOUT_S if lock_timeout_s is None else lock_timeout_s,
         on_wait=waiting,
@@ -110,10 +113,61 @@ def compile_artifact(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: floa
     if outcome.quarantined is not None:
         tell(Message(f"the damaged artifact went to {outcome.quarantined}", "warn"))
     return Compiled(
-        outcome.artifact,
+        outcome.artifact.tree,
         built=outcome.built,
         took_s=host.monotonic() - began,
+        artifact=outcome.artifact,
         log=logs[-1] if logs else None,
+        retries=sum(retries),
+    )
+
+
+def write_files(plan: Plan) -> None:
+    """Write what the plan's arguments name, such as the list of adapters. Raises MachineUnfit.
+
+    Their names follow their content, so a file that is there is the right one.
+    """
+    import os
+    import tempfile
+
+    from neuronctl.artifacts.disk import using
+
+    for name, text in plan.files.items():
+        path = Path(name)
+        with using(path.parent):
+            if path.is_file() and path.read_text(encoding="utf-8") == text:
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fd, fresh = tempfile.mkstemp(dir=path.parent)
+            with open(fd, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(fresh, path)
+
+
+def _in_named_folder(
+    plan: Plan, host: Host, folder: Path, tell: Tell, lock_timeout_s: float | None
+) -> Compiled:
+    """The output in the folder that the user named: as it is, or compiled into it where it is empty."""
+    began = host.monotonic()
+    policy = plan.profile.shape.artifacts.policy
+    if policy == "always" and is_filled(folder):
+        raise UsageError(
+            f"--policy always: {folder} is yours, and is not overwritten",
+            fix="remove it, or name another folder",
+        )
+    if policy == "cached-only" and not is_filled(folder):
+        raise CacheMiss(f"nothing is compiled in {folder}", fix=f"neuronctl compile {plan.retyped}")
+    built = None
+    with open_run(host, plan.profile.name, "compile") as run:
+        if not is_filled(folder):
+            built = compile_named(plan, host, folder, run.log, tell, lock_timeout_s=lock_timeout_s)
+    check_named(plan, folder, tell)
+    return Compiled(
+        folder,
+        built=built is not None,
+        took_s=host.monotonic() - began,
+        log=run.log if built else None,
+        retries=built.retries if built else 0,
     )
 
 
@@ -165,83 +219,3 @@ def tell_why(plan: Plan, host: Host, tell: Tell) -> None:
         tell(Message(f"  {difference.path}: {difference.theirs} there, {difference.ours} here"))
     if len(found) > 6:
         tell(Message(f"  and {len(found) - 6} more"))
-
-
-def _compile(plan: Plan, host: Host, stage: Stage, log: Path, tell: Tell) -> Made:
-    """Start the server against the stage, wait until it is ready, ask it, stop it, look at what it left."""
-    import secrets
-
-    from neuronctl.artifacts.build import Made
-    from neuronctl.artifacts.manifest import Smoke
-    from neuronctl.backends.client import Client
-    from neuronctl.backends.smoke import run_smoke_test
-    from neuronctl.serving.answering import until_answers
-    from neuronctl.serving.failure import failure_details, shortage, what_to_try
-    from neuronctl.serving.state import Policy
-    from neuronctl.serving.stopped import stopped_by
-    from neuronctl.serving.supervisor import ServerEvent, ServerSpec, supervise
-
-    backend = backend_named(plan.backend)
-    port, key = _free_port(), secrets.token_hex(16)
-    client = Client(host, f"http://127.0.0.1:{port}", plan.served_name, key)
-    server = ServerSpec(
-        launch=backend.compile_launch(
-            plan, host, stage.path, work=stage.scratch, port=port, api_key=key, log=log
-        ),
-        probe=until_answers(client),
-        phases=backend.phases(compiling=True),
-    )
-    tell(Message(f"log: {log}"))
-    began = host.monotonic()
-
-    def follow(event: ServerEvent) -> None:
-        step = "smoke test" if event.status.value == "ready" else event.phase
-        tell(Progress(step, host.monotonic() - began, event.line))
-
-    timeout_s = plan.profile.shape.server.ready_timeout_s or Policy.ready_timeout_s
-    try:
-        outcome = supervise(
-            server,
-            host,
-            policy=Policy(ready_timeout_s=timeout_s),
-            tell=follow,
-            when_ready=lambda: run_smoke_test(client),
-        )
-    except CompileFailed as error:
-        error.details["log"] = str(log)
-        raise
-    if outcome.stopped_by is not None:
-        raise stopped_by(outcome.stopped_by, "the compile")
-    if outcome.value is None:
-        if lacking := shortage(outcome, "the compile", log):
-            raise lacking
-        details = failure_details(outcome, log)
-        raise CompileFailed(
-            f"the compile failed: {outcome.reason}", fix=what_to_try(details, log), details=details
-        )
-    backend.clean_output(stage.path)
-    if missing := backend.missing_output(stage.path):
-        raise CompileFailed(
-            f"the compile ended well and left no usable output: {'; '.join(missing)}",
-            fix=f"look at the log {log}",
-            code="compile.no-output",
-            details={"log": str(log)},
-        )
-    return Made(
-        inputs=plan.key_inputs,
-        backend=plan.backend,
-        model=plan.model.id,
-        profile=plan.profile.name,
-        versions=plan.stack.versions,
-        phases_s={name: round(seconds, 3) for name, seconds in outcome.phases_s.items()},
-        peak_memory_bytes=outcome.peak_memory_bytes or None,
-        smoke=[Smoke(prompt, answer) for prompt, answer in outcome.value],
-    )
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuronctl.backends.all import backend_named
 from neuronctl.backends.client import Client
-from neuronctl.compiling import Compiled, Tell, compile_artifact
+from neuronctl.building import Tell
+from neuronctl.compiling import Compiled, compile_artifact, write_files
 from neuronctl.errors import (
     ArtifactDamaged,
     Exit,
@@ -26,6 +28,7 @@ from neuronctl.runs import Run, open_run
 if TYPE_CHECKING:
     from neuronctl.artifacts.artifact import Artifact
     from neuronctl.artifacts.store import Store
+    from neuronctl.backends.phases import Mark
     from neuronctl.child import Launch
     from neuronctl.serving.supervisor import Outcome, ServerEvent
 
@@ -92,19 +95,33 @@ def serve_plan(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: float | No
     ArtifactDamaged where no repair is allowed.
     """
     if plan.profile.shape.artifacts.policy == "never":
+        write_files(plan)
         return _serve_once(plan, host, None, tell, hit=False, repaired=False)
     compiled = compile_artifact(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
     _tell_artifact(compiled, tell)
     try:
-        return _serve_once(plan, host, compiled.artifact, tell, hit=not compiled.built, repaired=False)
+        return _serve_once(plan, host, compiled, tell, hit=not compiled.built, repaired=False)
     except _LoadFailed as failed:
+        if compiled.artifact is None:
+            raise _named_does_not_load(compiled, failed) from None
         _quarantine(plan, host, compiled.artifact, failed, tell)
     compiled = compile_artifact(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
     _tell_artifact(compiled, tell)
     try:
-        return _serve_once(plan, host, compiled.artifact, tell, hit=False, repaired=True)
+        return _serve_once(plan, host, compiled, tell, hit=False, repaired=True)
     except _LoadFailed as failed:
         raise failed.error from None
+
+
+def _named_does_not_load(compiled: Compiled, failed: _LoadFailed) -> NeuronctlError:
+    """A folder of the user's own is neither moved nor compiled anew."""
+    if not failed.read_it:
+        return failed.error
+    return ArtifactDamaged(
+        f"{compiled.tree} does not load: {failed.error.what}",
+        fix="name another folder, or none: then the store is used, which mends itself",
+        details=failed.error.details,
+    )
 
 
 class _LoadFailed(Exception):
@@ -117,11 +134,11 @@ class _LoadFailed(Exception):
 
 
 def _tell_artifact(compiled: Compiled, tell: Tell) -> None:
-    key = compiled.artifact.key
+    name = compiled.artifact.key if compiled.artifact else str(compiled.tree)
     if compiled.built:
-        tell(Message(f"compiled {key} in {compiled.took_s:.0f} s", "done"))
+        tell(Message(f"compiled {name} in {compiled.took_s:.0f} s", "done"))
     else:
-        tell(Message(f"artifact {key}: hit, nothing to compile", "done"))
+        tell(Message(f"artifact {name}: hit, nothing to compile", "done"))
 
 
 def _acquit(store: Store, artifact: Artifact, failed: _LoadFailed) -> None:
@@ -169,13 +186,13 @@ def _quarantine(plan: Plan, host: Host, artifact: Artifact, failed: _LoadFailed,
 
 
 def _serve_once(
-    plan: Plan, host: Host, artifact: Artifact | None, tell: Tell, *, hit: bool, repaired: bool
+    plan: Plan, host: Host, compiled: Compiled | None, tell: Tell, *, hit: bool, repaired: bool
 ) -> Served:
     """One server from its start to its end. Raises _LoadFailed if it died while reading the artifact."""
     from neuronctl.artifacts.disk import using
 
     backend = backend_named(plan.backend)
-    tree = artifact.tree if artifact is not None else None
+    tree = compiled.tree if compiled is not None else None
     with open_run(host, plan.profile.name, "serve") as run:
         key = api_key(plan.profile, host.environ)
         with using(run.work):
@@ -253,6 +270,7 @@ def _supervise(
         probe=until_answers(client),
         health=while_healthy(client),
         phases=backend.phases(compiling=tree is None),
+        marks=backend.serving_marks() if tree is not None else (),
     )
     return supervise(server, host, policy=Policy(ready_timeout_s=timeout_s), tell=watched.follow)
 
@@ -262,13 +280,29 @@ def _failure(
 ) -> NeuronctlError | _LoadFailed:
     from neuronctl.serving.failure import failure_details, shortage, what_to_try
 
-    if error := shortage(outcome, "the server", log):
-        return error
     details = failure_details(outcome, log)
+    if tree is not None and any(mark.name in outcome.marks for mark in _fatal_marks(plan)):
+        return _LoadFailed(ServerNotReady(outcome.reason, details=details), read_it=True)
+    if lacking := shortage(outcome, "the server", details, log):
+        return lacking
     error = ServerNotReady(outcome.reason, fix=what_to_try(details, log), details=details)
     phases = backend_named(plan.backend).phases(compiling=False)
+    if _is_not_the_artifacts(details):
+        return error
     begins = next((number for number, phase in enumerate(phases) if phase.reads_artifact), len(phases))
     since = {phase.name: phase for phase in phases[begins:]}
     if tree is not None and outcome.ready_after_s is None and outcome.phase_at_end in since:
         return _LoadFailed(error, read_it=since[outcome.phase_at_end].reads_artifact)
     return error
+
+
+def _fatal_marks(plan: Plan) -> list[Mark]:
+    return [mark for mark in backend_named(plan.backend).serving_marks() if mark.is_fatal]
+
+
+def _is_not_the_artifacts(details: Mapping[str, object]) -> bool:
+    """Whether the log is known to say that something else is to blame than what was loaded."""
+    known = details.get("explained")
+    if not isinstance(known, Mapping) or known["rank"] != "cause":
+        return False
+    return not str(known["id"]).startswith("artifacts-") and known["id"] != "cross-arch-neff"

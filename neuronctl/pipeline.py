@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from neuronctl.errors import PlanRefused, StackUnfit, UsageError
+from neuronctl.errors import MachineUnfit, PlanRefused, StackUnfit, UsageError
 from neuronctl.host import Host
-from neuronctl.machine.detect import detect_machine
+from neuronctl.machine.detect import Machine, detect_machine
 from neuronctl.model.resolve import Model, fetch_model, resolve_and_fetch, resolve_model
 from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan
@@ -22,7 +22,8 @@ from neuronctl.secret import hide_assignment, hide_in_words
 from neuronctl.stack.detect import Stack, detect_stack
 
 if TYPE_CHECKING:
-    from neuronctl.compiling import Compiled, Tell
+    from neuronctl.building import Tell
+    from neuronctl.compiling import Compiled
     from neuronctl.launching import Served
 
 
@@ -33,7 +34,8 @@ class Request:
     `reference` is a profile's path or name; `python` the serving Python, None to look for it; `sets` are
     `KEY=VALUE` texts and `flags` map a key to a value and the flag that said it; `passthrough` is what
     stood after `--`. `target` is an instance type to plan for instead of this machine, `stack` software to
-    assume instead of what is installed; `force` lets through what only an estimate speaks against.
+    assume instead of what is installed, or, with `carry_out`, software that must be installed; `force` lets
+    through what only an estimate speaks against.
     """
 
     reference: str
@@ -45,6 +47,7 @@ class Request:
     target: str | None = None
     stack: str | None = None
     force: bool = False
+    carry_out: bool = False
 
     @property
     def retyped(self) -> str:
@@ -80,7 +83,7 @@ def plan_request(request: Request, host: Host, *, may_download: bool = False) ->
     plan = make_plan(
         profile,
         model,
-        detect_machine(host, request.target),
+        _machine(request, host),
         stack,
         host.environ,
         passthrough=request.passthrough,
@@ -114,7 +117,7 @@ def compile_request(
     """profile → model → plan → artifact."""
     from neuronctl.compiling import compile_artifact
 
-    plan = _ready_plan(request, host, tell)
+    plan = _ready_plan(request, host, tell, serving=False)
     return plan, compile_artifact(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
 
 
@@ -124,7 +127,7 @@ def serve_request(
     """profile → model → plan → artifact → server; returns when the server has ended."""
     from neuronctl.launching import check_address, serve_plan
 
-    plan = _ready_plan(request, host, tell)
+    plan = _ready_plan(request, host, tell, serving=True)
     check_address(plan, host)
     return plan, serve_plan(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
 
@@ -150,16 +153,32 @@ def _tell_findings(plan: Plan, tell: Tell) -> None:
         tell(Message(f"{finding.id}: {finding.message}", "warn" if finding.severity == "warning" else "note"))
 
 
+def _machine(request: Request, host: Host) -> Machine:
+    """The machine that is meant; this one where it is of the type that is named, and there is work to do."""
+    if request.target is not None and request.carry_out:
+        here = detect_machine(host)
+        if here.instance_name == request.target:
+            return here
+    return detect_machine(host, request.target)
+
+
 def _stack(request: Request, profile: Profile, host: Host) -> Stack:
-    """The software: assumed, or what the serving Python has."""
+    """The software: what the serving Python has, or another that is only assumed.
+
+    Where something is to be done, the stack that is asked for may be the one that is there.
+    """
     if request.stack is None:
         return detect_stack(host, request.python)
-    if request.python:
+    if request.python and not request.carry_out:
         raise UsageError("--stack and --python both say which software is meant", fix="give one of them")
-    from neuronctl.stack.assume import assume_stack
+    from neuronctl.stack.assume import assume_stack, is_stack
 
     wanted = profile.shape.backend
-    return assume_stack(request.stack, generation=wanted if wanted in ("nxdi", "native") else None)
+    assumed = assume_stack(request.stack, generation=wanted if wanted in ("nxdi", "native") else None)
+    if not request.carry_out:
+        return assumed
+    found = detect_stack(host, request.python)
+    return found if is_stack(found, request.stack) else assumed
 
 
 def _target_for_cpu(target: str, plan: Plan) -> UsageError:
@@ -177,23 +196,42 @@ def _target_for_cpu(target: str, plan: Plan) -> UsageError:
     )
 
 
-def _check_runnable(plan: Plan) -> None:
-    """Raise StackUnfit for a plan that can be made here, and not carried out."""
+def _check_runnable(plan: Plan, request: Request, host: Host, *, serving: bool) -> None:
+    """Raise StackUnfit or MachineUnfit for a plan that can be made here, and not carried out."""
     if plan.stack.assumed:
         raise StackUnfit(
-            f"no rule refuses this plan, and nothing can run: {plan.stack.assumed} is only assumed (--stack)",
-            fix="leave --stack out where that software is installed",
+            f"no rule refuses this plan, and nothing can run: {plan.stack.assumed} is only assumed "
+            f"(--stack); installed is {_installed(request, host)}",
+            fix=f"install {plan.stack.assumed}, or name the Python that has it with --python",
             code="stack.only-assumed",
         )
-    if plan.backend != "cpu":
+    if plan.backend == "native":
         raise StackUnfit(
             f"the {plan.backend} backend can be planned and not yet be run by this version of neuronctl",
             fix=f"neuronctl plan {plan.retyped}  (it shows the exact command that serves)",
             code="stack.backend-not-supported",
         )
+    if serving and plan.machine.assumed:
+        raise MachineUnfit(
+            f"--target {request.target}: this machine is no {request.target}, so nothing can be served on it",
+            fix="leave --target out on the instance itself; neuronctl compile takes it anywhere",
+            code="machine.only-assumed",
+        )
 
 
-def _ready_plan(request: Request, host: Host, tell: Tell) -> Plan:
+def _installed(request: Request, host: Host) -> str:
+    """What the serving Python has, in a few words."""
+    from neuronctl.stack.identify import identify_stack
+
+    found = detect_stack(host, request.python)
+    if candidates := identify_stack(found).candidates:
+        return f"SDK {candidates[0]} in {found.python}"
+    if found.vllm_version:
+        return f"vLLM {found.vllm_version} for {found.generation} in {found.python}"
+    return f"no vLLM in {found.python}"
+
+
+def _ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> Plan:
     """A plan without errors whose model has its weights here.
 
     Errors are found before anything is downloaded where the model's configuration is known already.
@@ -201,6 +239,7 @@ def _ready_plan(request: Request, host: Host, tell: Tell) -> Plan:
     from neuronctl.errors import ModelNotResolved
     from neuronctl.model.companions import fetch_companions
 
+    request = replace(request, carry_out=True)
     try:
         plan = plan_request(request, host)
     except ModelNotResolved as error:
@@ -210,7 +249,7 @@ def _ready_plan(request: Request, host: Host, tell: Tell) -> Plan:
         plan = plan_request(request, host, may_download=True)
     refuse_errors(plan)
     _tell_findings(plan, tell)
-    _check_runnable(plan)
+    _check_runnable(plan, request, host, serving=serving)
     if plan.model.source == "hub" and plan.profile.shape.model.download == "always":
         tell(Message(f"looking for news of {plan.model.id} on the hub", "step"))
         plan = plan_request(request, host, may_download=True)

@@ -19,11 +19,13 @@ _ASIDE = "old-"
 class Stage:
     """A build in progress, in the folder `root`.
 
-    `path` is the tree to fill, `scratch` a folder for what the build needs and nobody keeps. Both are
-    on the store's disk, and both are gone when the build ends.
+    `path` is the tree to fill; `work` a folder for what the build needs and nobody keeps, at the same path
+    for each build of one key, since compilers take that for a part of what they compile (reference:
+    known_issues, workdir-cache-key). Both are on the store's disk, and both are gone when the build ends.
     """
 
     root: Path
+    work: Path
 
     @property
     def folder(self) -> Path:
@@ -35,27 +37,35 @@ class Stage:
         return self.folder / "tree"
 
     @property
-    def scratch(self) -> Path:
-        return self.root / "scratch"
-
-    @property
     def links(self) -> Path:
         """An empty folder for the store's own use while it publishes."""
         return self.root / "links"
 
+    def clear(self) -> None:
+        """Begin again: an empty tree. Raises OSError."""
+        remove(self.path)
+        self.path.mkdir(parents=True)
+
 
 def open_stage(layout: Layout, key: str) -> Stage:
     """A new stage for `key`. Raises OSError."""
-    stage = Stage(layout.staging / f"{key}.{os.urandom(6).hex()}")
-    for folder in (stage.path, stage.scratch, stage.links):
+    return make_stage(layout.staging / f"{key}.{os.urandom(6).hex()}", layout.staging / f"{key}.work")
+
+
+def make_stage(root: Path, work: Path) -> Stage:
+    """A new stage in `root`, which must not be there. Raises OSError."""
+    stage = Stage(root, work)
+    for folder in (stage.path, stage.links):
         folder.mkdir(parents=True)
+    stage.work.mkdir(parents=True, exist_ok=True)
     return stage
 
 
 def close_stage(stage: Stage) -> None:
     """Remove what is left of a stage. What resists is left to the next build of this key."""
-    with suppress(OSError):
-        remove(stage.root)
+    for folder in (stage.root, stage.work):
+        with suppress(OSError):
+            remove(folder)
 
 
 def aside(layout: Layout, key: str) -> Path:

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from neuronctl.backends.phases import Phase
+from neuronctl.backends.phases import Mark, Phase
 from neuronctl.child import Launch
 from neuronctl.host import Host
 from neuronctl.plan.plan import Plan
+
+
+@dataclass(frozen=True)
+class CompileJob:
+    """A program that compiles without serving, and ends.
+
+    With the exit code `no_seam` it says that the installed software does not let it, and has done nothing.
+    """
+
+    launch: Launch
+    no_seam: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a compile left behind: `faults` for which it cannot be used, `remarks` that a person should know,
+    each in words.
+    """
+
+    faults: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class Backend(Protocol):
@@ -17,16 +39,28 @@ class Backend(Protocol):
     name: str
 
     def phases(self, *, compiling: bool) -> tuple[Phase, ...]:
-        """The phases of a server's start, told by its log."""
+        """The phases of a server's start, or of a compile, told by the log."""
+        ...
+
+    def compiling_marks(self) -> tuple[Mark, ...]:
+        """What the log of a compile may say that is worth knowing; see COMPILER_FAILED."""
+        ...
+
+    def serving_marks(self) -> tuple[Mark, ...]:
+        """What the log of a server with an artifact must never say."""
+        ...
+
+    def compile_job(self, plan: Plan, host: Host, tree: Path, *, work: Path, log: Path) -> CompileJob | None:
+        """The program that compiles into `tree`, an empty folder; None where only a server can.
+
+        `work` is a folder for what it writes otherwise, at the same path for each compile of the same key.
+        """
         ...
 
     def compile_launch(
         self, plan: Plan, host: Host, tree: Path, *, work: Path, port: int, api_key: str, log: Path
     ) -> Launch:
-        """A server on 127.0.0.1:`port` that leaves its compiled output in `tree`, an empty folder.
-
-        `work` is a folder for what it writes otherwise.
-        """
+        """A server on 127.0.0.1:`port` that leaves its compiled output in `tree`, an empty folder."""
         ...
 
     def serve_launch(
@@ -42,10 +76,18 @@ class Backend(Protocol):
         """Remove from a finished compile what nobody needs again."""
         ...
 
-    def missing_output(self, tree: Path) -> list[str]:
-        """What a compile should have left in `tree` and did not, in words; empty when it is complete."""
+    def check_output(self, plan: Plan, tree: Path) -> Output:
+        """Whether `tree` holds what a compile of this plan should have left."""
+        ...
+
+    def compiler_logs(self, work: Path) -> list[Path]:
+        """Logs that compilers wrote into `work`, oldest first."""
         ...
 
     def compiled_again(self, tree: Path, work: Path) -> bool:
         """Whether a server that was given `tree` compiled all the same, by what it left in `work`."""
         ...
+
+
+# The name of the mark by which a backend says that the compiler ended with a failure of its own.
+COMPILER_FAILED = "the compiler failed"

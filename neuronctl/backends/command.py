@@ -14,8 +14,12 @@ INDUCTOR = "inductor"
 
 def serve_command(plan: Plan, *, address: str, port: int) -> tuple[str, ...]:
     """The argv of vLLM's server for this plan."""
+    return (*server_command(plan.stack), *serve_arguments(plan, address=address, port=port))
+
+
+def serve_arguments(plan: Plan, *, address: str, port: int) -> tuple[str, ...]:
+    """What the server is told: the argv without the program."""
     return (
-        *server_command(plan.stack),
         *argv({"model": str(plan.model.path), "host": address, "port": port}),
         *argv({name: setting.value for name, setting in plan.engine.items()}),
         *plan.passthrough,

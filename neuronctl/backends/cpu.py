@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neuronctl.backends.backend import CompileJob, Output
 from neuronctl.backends.command import INDUCTOR, cache_variables, serve_command
-from neuronctl.backends.phases import Phase
+from neuronctl.backends.phases import Mark, Phase
 from neuronctl.host import Host
 from neuronctl.plan.make import API_KEY_VARIABLE
 from neuronctl.plan.plan import Plan
@@ -43,6 +44,18 @@ class CpuBackend:
             warm_up,
             Phase("first answer", _ANSWERING, "loading"),
         )
+
+    def compiling_marks(self) -> tuple[Mark, ...]:
+        """None: torch.compile tells by raising."""
+        return ()
+
+    def serving_marks(self) -> tuple[Mark, ...]:
+        """None: the log does not tell compiling from loading; compiled_again does."""
+        return ()
+
+    def compile_job(self, plan: Plan, host: Host, tree: Path, *, work: Path, log: Path) -> CompileJob | None:
+        """None: what vLLM compiles is what its warm-up calls for."""
+        return None
 
     def compile_launch(
         self, plan: Plan, host: Host, tree: Path, *, work: Path, port: int, api_key: str, log: Path
@@ -79,14 +92,18 @@ class CpuBackend:
         """Remove inductor's lock files: empty, and made anew by whoever needs one."""
         shutil.rmtree(tree / INDUCTOR / "locks", ignore_errors=True)
 
-    def missing_output(self, tree: Path) -> list[str]:
+    def check_output(self, plan: Plan, tree: Path) -> Output:
         """Compiled libraries and the index by which inductor finds them."""
         missing = []
         if not any(_libraries(tree / INDUCTOR)):
             missing.append("no compiled library (*.so) under inductor/")
         if not any((tree / INDUCTOR / "fxgraph").rglob("*")):
             missing.append("no compiled graph under inductor/fxgraph/")
-        return missing
+        return Output(faults=tuple(missing))
+
+    def compiler_logs(self, work: Path) -> list[Path]:
+        """None: the C++ compiler's words are in torch's exception."""
+        return []
 
     def compiled_again(self, tree: Path, work: Path) -> bool:
         """A compile leaves new libraries; loading leaves none."""

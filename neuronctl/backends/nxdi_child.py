@@ -13,7 +13,7 @@ compile. NEURON_COMPILED_ARTIFACTS names an empty folder, so the loader finds no
   registers itself by that name alone (plugin020:V/__init__.py:8-23). The platform that is compiled for comes
   from NEURON_PLATFORM_TARGET_OVERRIDE.
 
-Exit codes: 0 compiled; 96 the installed plugin or vLLM has no such seam, nothing was done; what else a failing
+Exit codes: 0 compiled; 96 the installed software has no such seam, nothing was done; else what a failing
 Python gives. neuronctl cannot be imported here.
 """
 

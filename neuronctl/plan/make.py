@@ -112,6 +112,7 @@ def make_plan(
         findings=by_severity((*profile.findings, *check(rules_for(backend), situation, force=force))),
         has_api_key=has_api_key,
         retyped=retyped or profile.reference,
+        force=force,
     )
 
 

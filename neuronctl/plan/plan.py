@@ -34,7 +34,7 @@ class Plan:
     the rules say, errors first; `has_api_key` whether the server will want a key, never which.
     `retyped` is how to ask for the same plan again on a command line. `files` are written before anything
     starts: path → text. `outlook` is what the Neuron software will make of the plan, None on the cpu
-    backend.
+    backend. `force` lets through what only an estimate, or advice that nothing enforces, speaks against.
     """
 
     profile: Profile
@@ -52,6 +52,7 @@ class Plan:
     retyped: str
     files: Mapping[str, str] = field(default_factory=dict)
     outlook: Outlook | None = None
+    force: bool = False
 
     @property
     def errors(self) -> tuple[Finding, ...]:

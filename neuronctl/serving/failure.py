@@ -13,6 +13,8 @@ from neuronctl.serving.supervisor import Outcome
 
 # What strerror(3) says for ENOSPC, EDQUOT and EFBIG, as it ends Python's own messages.
 _FULL_DISK = ("No space left on device", "Disk quota exceeded", "File too large")
+# The kind of what is known of a want of memory of the host (explain/patterns.yaml).
+_MEMORY = "host memory"
 # Of a longer log the end is read: errors stand there, and a person waits.
 _READ_BYTES = 16 * 2**20
 
@@ -26,7 +28,7 @@ def failure_details(outcome: Outcome[Any], log: Path) -> dict[str, object]:
         "last_lines": list(outcome.error_lines or outcome.last_lines[-10:]),
     }
     if (known := _explain(outcome, log)) is not None:
-        words = ("id", "issue", "title", "why", "fix", "source", "basis", "line")
+        words = ("id", "issue", "kind", "rank", "title", "why", "fix", "source", "basis", "line")
         details["explained"] = {word: getattr(known, word) for word in words}
     return details
 
@@ -47,13 +49,22 @@ def _explain(outcome: Outcome[Any], log: Path) -> Explanation | None:
         return explain_tail((*outcome.error_lines, *outcome.last_lines), code)
 
 
-def shortage(outcome: Outcome[Any], what: str, log: Path) -> NeuronctlError | None:
-    """The error for an engine that ended for want of memory or disk space; None where neither shows."""
-    if outcome.killed_from_outside or outcome.out_of_memory:
+def shortage(
+    outcome: Outcome[Any], what: str, details: dict[str, object], log: Path
+) -> NeuronctlError | None:
+    """The error for an engine that ended for want of memory or disk space; None where neither shows.
+
+    `details` are those of failure_details.
+    """
+    known = details.get("explained")
+    # A compiler that was killed ends its parent with an exception: then only the log tells.
+    for_memory = isinstance(known, Mapping) and known["kind"] == _MEMORY and known["rank"] == "cause"
+    if outcome.killed_from_outside or outcome.out_of_memory or for_memory:
+        fix = "use a machine with more memory, or lower engine.max_model_len and engine.max_num_seqs"
         return OutOfHostMemory(
             f"{what} failed: {outcome.reason}",
-            fix="use a machine with more memory, or lower engine.max_model_len and engine.max_num_seqs",
-            details=failure_details(outcome, log),
+            fix=what_to_try(details, log) if for_memory else fix,
+            details=details,
         )
     lines = (*outcome.error_lines, *outcome.last_lines)
     if any(said in line for line in lines for said in _FULL_DISK):
@@ -61,6 +72,6 @@ def shortage(outcome: Outcome[Any], what: str, log: Path) -> NeuronctlError | No
             f"{what} failed for want of disk space: {outcome.reason}",
             fix="free some space, or keep neuronctl's files on another disk: NEURONCTL_HOME=/path/to/folder",
             code="store.full",
-            details=failure_details(outcome, log),
+            details=details,
         )
     return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from neuronctl.errors import UsageError
 from neuronctl.stack.compat import PluginRelease, Sdk, sdks
 from neuronctl.stack.detect import Stack
+from neuronctl.stack.identify import identify_stack
 from neuronctl.stack.version import fits, newest, release
 
 _PREFIX = "sdk-"
@@ -77,6 +78,19 @@ def assume_stack(name: str, *, generation: str | None = None) -> Stack:
     wanted = [one for one in plugins if one.generation == (generation or "nxdi")]
     wanted += [one for one in plugins if one.generation == "nxdi"]
     return _stack(name, sdk, (wanted or plugins)[0])
+
+
+def is_stack(found: Stack, name: str) -> bool:
+    """Whether an installed stack is the one that `name` means: the SDK, and the plugin if that is said."""
+    said, _, choice = name.strip().lower().partition(":")
+    if said[:1].isdigit():
+        said = _PREFIX + said
+    plugin = found.versions.get("vllm-neuron")
+    if choice and choice not in (found.generation, plugin):
+        return False
+    candidates = identify_stack(found).candidates
+    meant = {sdk.version for sdk in sdks() if said in (_PREFIX + sdk.version, _series(sdk))}
+    return not meant.isdisjoint(candidates)
 
 
 def _series(sdk: Sdk) -> str:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.process.neuron_machine import NeuronTerminal, make_root
 from tests.process.terminal import Terminal, make_model, make_python
+from tests.sdk.make import make_sdk
+from tests.sdk.models import make_model as make_small_model
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +45,49 @@ def compiled(terminal: Terminal, compiled_home: Path) -> Terminal:
     """A terminal whose profile is compiled."""
     shutil.copytree(compiled_home, terminal.store_home)
     return terminal
+
+
+@pytest.fixture(scope="session")
+def neuron_serving(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small model and a serving Python with the stand-in SDK."""
+    folder = tmp_path_factory.mktemp("neuron")
+    return make_small_model(folder / "model"), make_sdk(folder / "sdk")
+
+
+@pytest.fixture(scope="session")
+def neuron_home(neuron_serving: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of neuronctl with the artifact of the Neuron terminal's profile in it."""
+    folder = tmp_path_factory.mktemp("neuron-compiled")
+    terminal = NeuronTerminal(folder / "t", *neuron_serving, root=make_root(folder / "root"))
+    terminal.run("compile", "p.yaml").expect(0)
+    shutil.rmtree(terminal.store_home / "logs")
+    return terminal.store_home
+
+
+@pytest.fixture
+def instance(neuron_serving: tuple[Path, Path], tmp_path: Path) -> Iterator[NeuronTerminal]:
+    """A terminal on an inf2.xlarge with nothing compiled."""
+    one = NeuronTerminal(tmp_path / "t", *neuron_serving, root=make_root(tmp_path / "root"))
+    try:
+        yield one
+    finally:
+        one.stop_all()
+
+
+@pytest.fixture
+def warm_instance(instance: NeuronTerminal, neuron_home: Path) -> NeuronTerminal:
+    """The same with its profile compiled."""
+    shutil.copytree(neuron_home, instance.store_home)
+    return instance
+
+
+@pytest.fixture
+def builder(neuron_serving: tuple[Path, Path], tmp_path: Path) -> Iterator[NeuronTerminal]:
+    """A terminal on a CI machine: the SDK is installed, there is no device."""
+    root = make_root(tmp_path / "plain", devices=False)
+    one = NeuronTerminal(tmp_path / "b", *neuron_serving, root=root)
+    del one.env["STAND_IN_DEV"]
+    try:
+        yield one
+    finally:
+        one.stop_all()

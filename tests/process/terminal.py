@@ -134,6 +134,7 @@ class Terminal:
     python: Path
     env: dict[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()
+    program: tuple[str, ...] = ("-m", "neuronctl")
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -182,7 +183,7 @@ class Terminal:
         out, err = self.folder / f"out-{number}", self.folder / f"err-{number}"
         with out.open("wb") as to_out, err.open("wb") as to_err:
             process = subprocess.Popen(
-                [*self.prefix, sys.executable, "-m", "neuronctl", *words],
+                [*self.prefix, sys.executable, *self.program, *words],
                 cwd=self.cwd,
                 env={**self.env, "STAND_IN": stand_in, **(env or {})},
                 stdin=subprocess.DEVNULL,

@@ -107,9 +107,9 @@ def test_a_build_without_files_fails(store: Store) -> None:
     assert caught.value.error_code == "compile.no-output"
 
 
-def test_scratch_is_not_kept(store: Store, making: Making) -> None:
+def test_the_work_folder_is_not_kept(store: Store, making: Making) -> None:
     def build(stage: Stage) -> Made:
-        (stage.scratch / "work").write_bytes(b"x")
+        (stage.work / "work").write_bytes(b"x")
         return making({"a": b"1"})(stage)
 
     artifact = build_once(store, "k", build).artifact

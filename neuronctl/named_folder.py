@@ -1,0 +1,128 @@
+"""A folder for compiled output that the user names: respected, and compared with the plan first.
+
+What lies there would be loaded as it is, whatever was asked for (reference: known_issues,
+artifacts-settings-ignored). There is no manifest: files are looked at as far as their headers tell, and the
+settings as far as neuron_config.json does.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from neuronctl.artifacts.tree import remove
+from neuronctl.building import Built, Tell, build
+from neuronctl.errors import ArtifactDamaged, ArtifactDrifted
+from neuronctl.host import Host
+from neuronctl.neuron.written import Mismatch, compare, read_written
+from neuronctl.plan.plan import Plan
+from neuronctl.result import Message, Progress
+
+VARIABLE = "NEURON_COMPILED_ARTIFACTS"
+
+
+def named_folder(plan: Plan, host: Host) -> Path | None:
+    """`artifacts.path` of the profile, else NEURON_COMPILED_ARTIFACTS; None where the store is meant.
+
+    The other backends do not know such a folder.
+    """
+    if plan.backend != "nxdi":
+        return None
+    said = plan.profile.shape.artifacts.path
+    if said is None:
+        setting = plan.environment.get(VARIABLE)
+        said = str(setting.value) if setting is not None else host.environ.get(VARIABLE)
+    return host.expand(said) if said else None
+
+
+def is_filled(folder: Path) -> bool:
+    """Whether there is anything in it. Raises MachineUnfit where that cannot be seen."""
+    from neuronctl.artifacts.disk import using
+
+    with using(folder):
+        try:
+            with os.scandir(folder) as entries:
+                return any(entries)
+        except FileNotFoundError:
+            return False
+
+
+def check_named(plan: Plan, folder: Path, tell: Tell) -> None:
+    """Compare a folder with the plan.
+
+    Raises ArtifactDamaged where it cannot be loaded, ArtifactDrifted where it is of other settings.
+    """
+    from neuronctl.backends.nxdi_output import find_faults
+
+    if faults := find_faults(folder):
+        raise ArtifactDamaged(
+            f"{folder} cannot be loaded: {'; '.join(faults[:4])}",
+            fix=f"remove it, then type: neuronctl compile {plan.retyped}",
+            details={"faults": faults},
+        )
+    found = _mismatches(plan, folder)
+    decisive = [one for one in found if one.is_decisive]
+    if decisive:
+        more = f"; and {len(decisive) - 6} more" if len(decisive) > 6 else ""
+        raise ArtifactDrifted(
+            f"{folder} was compiled with other settings: {'; '.join(map(str, decisive[:6]))}{more}",
+            fix="name another folder, or none: the store has one for each set of settings",
+            details={
+                "differs": [
+                    {"field": one.field, "here": one.planned, "there": one.written} for one in decisive
+                ]
+            },
+        )
+    for one in found:
+        tell(Message(f"{folder} differs in {one}"))
+
+
+def compile_named(
+    plan: Plan, host: Host, folder: Path, log: Path, tell: Tell, *, lock_timeout_s: float | None = None
+) -> Built | None:
+    """Compile into a folder that is not there or empty; it appears with all that belongs into it, or not.
+
+    None where another process did it meanwhile. Raises what `build` raises, and LockTimedOut.
+    """
+    from neuronctl.artifacts.build import LOCK_TIMEOUT_S
+    from neuronctl.artifacts.disk import using
+    from neuronctl.artifacts.lock import Holder, lock
+    from neuronctl.artifacts.stage import close_stage, make_stage
+
+    def waiting(holder: Holder, waited_s: float) -> None:
+        tell(Progress(f"waiting for {holder}", waited_s))
+
+    timeout_s = LOCK_TIMEOUT_S if lock_timeout_s is None else lock_timeout_s
+    what = f"compile {plan.profile.name}"
+    beside = folder.parent
+    with using(beside):
+        beside.mkdir(parents=True, exist_ok=True)
+    with lock(beside / f".{folder.name}.lock", host, what=what, timeout_s=timeout_s, on_wait=waiting):
+        if is_filled(folder):
+            return None
+        tell(Message(f"nothing is compiled in {folder} yet; compiling", "step"))
+        # The same names each time: what a killed compile left is found, and the compiler's cache fits.
+        with using(beside):
+            aside = beside / f".{folder.name}.compiling"
+            remove(aside)
+            stage = make_stage(aside, beside / f".{folder.name}.work")
+        try:
+            with using(beside, foreign=True):
+                built = build(plan, host, stage, log, tell)
+            with using(beside):
+                os.replace(stage.path, folder)  # takes the place of an empty folder
+        finally:
+            close_stage(stage)
+    return built
+
+
+def _mismatches(plan: Plan, folder: Path) -> tuple[Mismatch, ...]:
+    if plan.outlook is None or plan.outlook.prediction is None:
+        return ()
+    written = read_written(folder)
+    found = compare(plan.outlook.prediction, written, plan.model.config, asked=plan.outlook.settings)
+    made_from = written.model.get("_name_or_path")
+    if isinstance(made_from, str) and Path(made_from).resolve() != plan.model.path.resolve():
+        place = Mismatch("_name_or_path", str(plan.model.path), made_from, is_decisive=not plan.force)
+        return (place, *found)
+    return found
