@@ -1,0 +1,202 @@
+"""Each damage that was measured with the real plugin, done to an artifact in the store.
+
+Here is what neuronctl makes of it; what a user of plain vLLM meets in the same case is in test_sdk_plain.py.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.process.neuron_machine import NeuronTerminal
+from tests.process.terminal import Running
+from tests.reference import reference
+from tests.sdk.damage import DAMAGE, FLAG_CASES, halve
+
+CASES = {one["case"].split()[0]: one for one in reference("measured")["artifact_damage"]["cases"]}
+# The folder these begin with holds no weights of its own.
+UNSHARDED = {"61", "63"}
+PROFILE = {True: "neuron: {save_sharded_checkpoint: false}", False: ""}
+
+
+def damaged(instance: NeuronTerminal, case: str) -> None:
+    """As a broken disk or a person does it: in place, so that the blob is damaged too."""
+    tree = instance.tree()
+    for path in (tree, *tree.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o200)
+    DAMAGE[case](tree)
+
+
+def end(running: Running) -> dict[str, object]:
+    running.signal(signal.SIGINT)
+    data: dict[str, object] = running.end().expect(130).envelope["data"]
+    return data
+
+
+def test_every_measured_case_is_here_or_below() -> None:
+    assert set(CASES) == set(DAMAGE) | set(FLAG_CASES)
+
+
+@pytest.mark.parametrize("case", [case for case in DAMAGE if case != "00"])
+def test_damage_is_found_before_launch_repaired_and_served(instance: NeuronTerminal, case: str) -> None:
+    instance.profile(PROFILE[case in UNSHARDED])
+    end(instance.serve("--json"))
+    sound = instance.served()
+    assert sound.startswith("LOADS")
+    damaged(instance, case)
+    instance.run("compile", "p.yaml", "--check").expect(12, "is damaged")
+    running = instance.serve("--json")
+    assert "quarantine" in running.told
+    assert (end(running)["hit"], instance.served()) == (False, sound)
+    assert len(instance.quarantined()) == 1
+    assert end(instance.serve("--json"))["hit"] is True
+    assert instance.served() == sound
+    instance.run("cache", "verify").expect(0, "whole")
+
+
+def test_what_is_not_damaged_is_served_as_it_is(warm_instance: NeuronTerminal) -> None:
+    assert end(warm_instance.serve("--json"))["hit"] is True
+    assert warm_instance.quarantined() == []
+
+
+OTHER_FLAGS = {
+    "50": ("engine: {tensor_parallel_size: 1, max_model_len: 128, max_num_seqs: 4}", "tp=1 batch=4 len=128"),
+    "52": ("engine: {tensor_parallel_size: 2, max_model_len: 256, max_num_seqs: 4}", "tp=2 batch=4 len=256"),
+    "54": ("features: {prefix_caching: true}", "tp=2 batch=4 len=128"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_FLAGS)
+def test_other_flags_are_another_artifact(warm_instance: NeuronTerminal, case: str) -> None:
+    text, shown = OTHER_FLAGS[case]
+    warm_instance.profile(text)
+    running = warm_instance.serve("--json")
+    assert "the nearest" in running.told
+    assert end(running)["hit"] is False
+    assert shown in warm_instance.served()
+    assert len(warm_instance.artifacts()) == 2
+
+
+@pytest.mark.parametrize("case", ["56", "58", "61"])
+def test_another_model_or_other_weights_are_another_artifact(
+    instance: NeuronTerminal, tmp_path: Path, case: str
+) -> None:
+    from tests.sdk.models import make_model
+
+    profile = PROFILE[case in UNSHARDED]
+    instance.profile(profile)
+    end(instance.serve("--json"))
+    before = instance.served()
+    config = {"hidden_size": 256, "head_dim": 64} if case == "56" else {}
+    instance.model = make_model(tmp_path / "other" / instance.model.name, seed="other", **config)
+    instance.profile(profile)
+    assert end(instance.serve("--json"))["hit"] is False
+    assert instance.served() != before
+
+
+def test_70_a_compile_that_fails_leaves_nothing_that_could_be_loaded(instance: NeuronTerminal) -> None:
+    instance.run_sdk("die-in=save", "compile", "p.yaml").expect(20)
+    assert (instance.artifacts(), instance.staging()) == ([], [])
+    assert end(instance.serve("--json"))["hit"] is False
+    assert instance.served().startswith("LOADS")
+
+
+def test_72_a_killed_compile_is_not_mixed_with_what_was_there(warm_instance: NeuronTerminal) -> None:
+    other = "engine: {tensor_parallel_size: 2, max_model_len: 128, max_num_seqs: 8}"
+    warm_instance.profile(other)
+    running = warm_instance.start_sdk("hang=shard", "compile", "p.yaml").until_told("shard weights")
+    running.signal(signal.SIGKILL)
+    running.process.wait(10)
+    assert len(warm_instance.artifacts()) == 1
+    end(warm_instance.serve("--json"))
+    assert "batch=8" in warm_instance.served()
+    warm_instance.profile()
+    assert end(warm_instance.serve("--json"))["hit"] is True
+    assert "batch=4" in warm_instance.served()
+    assert warm_instance.staging() == []
+
+
+def test_81_a_store_that_cannot_be_written_is_served_from(warm_instance: NeuronTerminal) -> None:
+    home = warm_instance.store_home
+    folders = [home, *(path for path in home.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert end(warm_instance.serve("--json"))["hit"] is True
+        if os.geteuid():
+            assert not list(home.glob("logs"))
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
+def quantized(instance: NeuronTerminal) -> Path:
+    checkpoint = instance.cwd / "quantized"
+    instance.profile(
+        f"features: {{quantization: {{weights: int8, checkpoint: {checkpoint}}}}}\n"
+        "neuron: {save_sharded_checkpoint: false}"
+    )
+    return checkpoint
+
+
+def test_a_compile_by_the_plugin_into_our_artifact_is_a_failed_load(instance: NeuronTerminal) -> None:
+    """quantized_checkpoints_path missing: the plugin's FileNotFoundError, after which it compiles."""
+    checkpoint = quantized(instance)
+    end(instance.serve("--json"))
+    sound = instance.served()
+    files = {path.name: path.read_bytes() for path in instance.tree().rglob("*") if path.is_file()}
+    checkpoint.unlink()
+    running = instance.serve("--json")
+    assert "began to compile although it had an artifact" in running.told
+    data = end(running)
+    assert (data["hit"], data["repaired"], instance.served()) == (False, True, sound)
+    (name,) = instance.quarantined()
+    kept = instance.store / "quarantine" / name / "tree"
+    assert {path.name: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == files
+
+
+def test_it_is_repaired_once_and_not_at_each_start(instance: NeuronTerminal) -> None:
+    """Here what the plugin misses is missing again after our compile."""
+    checkpoint = quantized(instance)
+    sdk = f"forget={checkpoint}"
+    instance.run("compile", "p.yaml").expect(0)
+    checkpoint.unlink()
+    first = instance.run_sdk(sdk, "serve", "p.yaml").expect(40, "began to compile")
+    assert "quarantined" in first.err
+    second = instance.run_sdk(sdk, "serve", "p.yaml").expect(40, "compiled anew for this reason before")
+    assert "quarantined" not in second.err
+    assert len(instance.quarantined()) == 1
+
+
+@pytest.mark.parametrize("sample", ["device-oom", "cores-in-use", "driver-missing"])
+def test_an_artifact_is_not_blamed_for_its_machine(warm_instance: NeuronTerminal, sample: str) -> None:
+    log = Path(__file__).parents[1] / "data" / "logs" / f"{sample}.log"
+    said = warm_instance.run_sdk(f"die-saying-load={log}", "serve", "p.yaml", "--json").expect(40)
+    assert said.envelope["errors"][0]["details"]["explained"]["id"] == sample
+    assert warm_instance.quarantined() == []
+
+
+def test_a_whole_artifact_that_does_not_load_is_compiled_anew_once(warm_instance: NeuronTerminal) -> None:
+    running = warm_instance.start_sdk(
+        f"die-in=load,only-first={warm_instance.folder / 'first'}", "serve", "p.yaml", "--json"
+    ).until_told("ready after")
+    assert end(running)["repaired"] is True
+    assert len(warm_instance.quarantined()) == 1
+
+
+def test_half_a_file_after_the_check_is_a_failed_load(warm_instance: NeuronTerminal) -> None:
+    """Damage that keeps size and time shows only when it is loaded."""
+    file = warm_instance.tree() / "model.pt"
+    facts = file.stat()
+    file.chmod(0o644)
+    size = facts.st_size
+    halve(file)
+    with file.open("ab") as stream:
+        stream.write(b"\0" * (size - file.stat().st_size))
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    running = warm_instance.serve("--json")
+    assert "its content has changed" in running.told
+    assert end(running)["repaired"] is True
