@@ -19,6 +19,8 @@ from neuronctl.plan.plan import Plan
 from neuronctl.result import Message, Progress
 
 VARIABLE = "NEURON_COMPILED_ARTIFACTS"
+# Where the model lay when it was compiled. Which weights those were, nothing in the folder tells.
+_MADE_FROM = "_name_or_path"
 
 
 def named_folder(plan: Plan, host: Host) -> Path | None:
@@ -66,7 +68,7 @@ def check_named(plan: Plan, folder: Path, tell: Tell) -> None:
         more = f"; and {len(decisive) - 6} more" if len(decisive) > 6 else ""
         raise ArtifactDrifted(
             f"{folder} was compiled with other settings: {'; '.join(map(str, decisive[:6]))}{more}",
-            fix="name another folder, or none: the store has one for each set of settings",
+            fix=_way_out(decisive),
             details={
                 "differs": [
                     {"field": one.field, "here": one.planned, "there": one.written} for one in decisive
@@ -116,13 +118,20 @@ def compile_named(
     return built
 
 
+def _way_out(decisive: list[Mismatch]) -> str:
+    fix = "name another folder, or none: the store has one for each set of settings"
+    if [one.field for one in decisive] == [_MADE_FROM]:
+        return f"if both hold the same weights, add --force; else {fix}"
+    return fix
+
+
 def _mismatches(plan: Plan, folder: Path) -> tuple[Mismatch, ...]:
     if plan.outlook is None or plan.outlook.prediction is None:
         return ()
     written = read_written(folder)
     found = compare(plan.outlook.prediction, written, plan.model.config, asked=plan.outlook.settings)
-    made_from = written.model.get("_name_or_path")
+    made_from = written.model.get(_MADE_FROM)
     if isinstance(made_from, str) and Path(made_from).resolve() != plan.model.path.resolve():
-        place = Mismatch("_name_or_path", str(plan.model.path), made_from, is_decisive=not plan.force)
+        place = Mismatch(_MADE_FROM, str(plan.model.path), made_from, is_decisive=not plan.force)
         return (place, *found)
     return found

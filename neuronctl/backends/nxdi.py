@@ -81,6 +81,7 @@ class NxdiBackend:
         """The plugin's own functions without a server (nxdi_child.py)."""
         from neuronctl.child import Launch
 
+        make_checkpoint_folder(plan)
         script = str(Path(__file__).with_name("nxdi_child.py"))
         argv = (str(plan.stack.python), script, *serve_arguments(plan, address="127.0.0.1", port=1))
         launch = Launch(argv=argv, env=_compile_environment(plan, host, tree, work), cwd=_cwd(work), log=log)
@@ -92,6 +93,7 @@ class NxdiBackend:
         """The very server that will serve, with an empty folder to compile into."""
         from neuronctl.child import Launch
 
+        make_checkpoint_folder(plan)
         return Launch(
             argv=serve_command(plan, address="127.0.0.1", port=port),
             env={**_compile_environment(plan, host, tree, work), API_KEY_VARIABLE: api_key},
@@ -162,6 +164,29 @@ def link_artifact(tree: Path, folder: Path) -> None:
             shutil.copyfile(source, target)
         else:
             os.symlink(source.resolve(), target)
+
+
+def make_checkpoint_folder(plan: Plan) -> None:
+    """Make the folder for quantised weights: where there is none, NxD Inference writes one file of that name,
+    in torch's own format, and fails where the folder above is missing (nxdi:M/models/application_base.py).
+
+    Raises MachineUnfit.
+    """
+    from neuronctl.errors import MachineUnfit
+
+    outlook = plan.outlook
+    config = outlook.prediction.neuron_config if outlook and outlook.prediction else {}
+    path = config.get("quantized_checkpoints_path")
+    if not config.get("quantized") or not isinstance(path, str) or os.path.exists(path):
+        return
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise MachineUnfit(
+            f"cannot make {path}, which is named for quantised weights: {error.strerror}",
+            fix="name a folder that can be written: features.quantization.checkpoint",
+            code="machine.checkpoint-folder",
+        ) from None
 
 
 def _environment(plan: Plan, host: Host) -> dict[str, str]:

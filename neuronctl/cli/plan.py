@@ -156,9 +156,14 @@ def _command(plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def is_compiled(plan: Plan, call: Invocation) -> bool:
-    """Whether the store has the artifact, unverified."""
+    """Whether the store, or the folder that the user named, has the artifact, unverified."""
     from neuronctl.artifacts.store import Store
 
+    if plan.backend == "nxdi":
+        from neuronctl.named_folder import is_filled, named_folder
+
+        if (folder := named_folder(plan, call.host)) is not None:
+            return is_filled(folder)
     return (Store.open(call.host).layout.artifact(plan.key) / "manifest.json").is_file()
 
 

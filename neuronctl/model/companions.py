@@ -15,6 +15,9 @@ from neuronctl.model.identity import identify_weights
 from neuronctl.model.resolve import download_snapshot, find_snapshot
 from neuronctl.profile.resolve import Profile
 
+# Many drafts and adapters exist in this form alone, such as yuhuili/EAGLE-LLaMA3.1-Instruct-8B.
+_OLDER_WEIGHTS = ("*.bin",)
+
 
 @dataclass(frozen=True)
 class Companion:
@@ -58,7 +61,7 @@ def fetch_companions(profile: Profile, host: Host) -> bool:
                 fix=f"hf download {said}",
                 code="model.download-forbidden",
             )
-        download_snapshot(said, None, host)
+        download_snapshot(said, None, host, further=_OLDER_WEIGHTS)
         if find_snapshot(said, None, host, config) is None:
             raise ModelNotResolved(
                 f"{said} has no {config}",

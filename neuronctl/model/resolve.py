@@ -296,10 +296,10 @@ def _download(section: ModelSection, host: Host) -> Model:
     return model
 
 
-def download_snapshot(repo_id: str, revision: str | None, host: Host) -> Path:
+def download_snapshot(repo_id: str, revision: str | None, host: Host, *, further: Sequence[str] = ()) -> Path:
     """Bring what serving needs of a repository into the hub's cache; its folder there.
 
-    Raises ModelNotResolved, with what to do about it.
+    `further` are patterns of files that are wanted too. Raises ModelNotResolved, with what to do about it.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
@@ -316,7 +316,7 @@ def download_snapshot(repo_id: str, revision: str | None, host: Host) -> Path:
             repo_id,
             revision=revision,
             cache_dir=_hub_cache(host),
-            allow_patterns=_WANTED_FILES,
+            allow_patterns=[*_WANTED_FILES, *further],
             ignore_patterns=_UNWANTED_FILES,
         )
     except GatedRepoError:

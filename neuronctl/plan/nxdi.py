@@ -289,6 +289,7 @@ def _key_inputs(
 
     Not where adapters, drafts and neuronctl's own files lie, which another machine may have elsewhere.
     """
+    holds_weights = bool(prediction.neuron_config.get("save_sharded_checkpoint"))
     shared = neuron_key_inputs(
         given,
         outlook,
@@ -297,11 +298,16 @@ def _key_inputs(
         versions=_COMPILING_VERSIONS,
         variables=_COMPILING_VARIABLES,
         without=("additional_config", "lora_modules"),
-        holds_weights=bool(prediction.neuron_config.get("save_sharded_checkpoint")),
+        holds_weights=holds_weights,
     )
     adapters = given.profile.shape.features.lora.adapters
     names = given.identities
     named = {**names} | dict.fromkeys(files, "adapters")
+    checkpoint = prediction.neuron_config.get("quantized_checkpoints_path")
+    if holds_weights and isinstance(checkpoint, str):
+        # By the plugin's code each compile makes it from the model, and no start reads it then
+        # (plugin020:V/worker/neuronx_distributed_model_loader.py, _compile_and_load_model).
+        named[checkpoint] = "made from the model"
     neuron = {
         "settings": dict(outlook.settings),
         "predicted": dict(prediction.neuron_config),

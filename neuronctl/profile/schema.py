@@ -209,7 +209,10 @@ class QuantizationSection(Section, frozen=True, kw_only=True):
         None
     )
     checkpoint: Annotated[
-        FilePath | None, Meta(description="Folder of the quantised weights: read if it is there, else made.")
+        FilePath | None,
+        Meta(
+            description="Folder for the quantised weights; a compile makes them from the model and writes them there."
+        ),
     ] = None
 
 

@@ -22,14 +22,15 @@ def own_folder(situation: Situation) -> Remark | None:
     """A folder of the user's own takes the place of the store, and what lies in it is loaded as it is.
 
     The plugin does not compare it with what is asked for: the settings in its neuron_config.json win over the
-    profile's, with one general warning. One folder is good for one set of settings.
+    profile's, with one general warning. neuronctl compares first, and refuses what differs; it cannot tell
+    whether the weights in it are the model's. One folder is good for one set of settings.
     """
     path = situation.profile.shape.artifacts.path
     if path is None:
         return None
     return Remark(
-        f"artifacts.path {path} takes the place of the store; the plugin loads what lies there as it is, "
-        "with the settings it was compiled with",
+        f"artifacts.path {path} takes the place of the store: its settings are compared with this profile "
+        "before a start, and damage that no header shows is not noticed",
         fix="leave artifacts.path out: the store has a folder for each set of settings",
         key="artifacts.path",
     )
@@ -43,17 +44,18 @@ def own_folder(situation: Situation) -> Remark | None:
     covers=("artifacts-settings-ignored",),
 )
 def folder_from_environment(situation: Situation) -> Remark | None:
-    """NEURON_COMPILED_ARTIFACTS names a folder whose content is loaded, whatever was asked for.
+    """NEURON_COMPILED_ARTIFACTS names a folder whose content the plugin loads, whatever was asked for.
 
     The plugin ignores settings that differ from those in the folder, with one general warning: a server may
-    run with another length, batch or tensor parallel size than its profile says.
+    run with another length, batch or tensor parallel size than was asked for. neuronctl compares first, and
+    refuses what differs.
     """
     path = situation.environment.get(_FOLDER)
     if not path:
         return None
     return Remark(
-        f"{_FOLDER} is {path}; the plugin loads what lies there as it is, with the settings it was "
-        "compiled with, and ignores those of this profile",
+        f"{_FOLDER} is {path}, which takes the place of the store: its settings are compared with this "
+        "profile before a start, and damage that no header shows is not noticed",
         fix=f"unset {_FOLDER}: the store has a folder for each set of settings",
         key=f"env.{_FOLDER}",
     )

@@ -29,7 +29,7 @@ def make_root(root: Path, instance_name: str = "inf2.xlarge", *, devices: bool =
         return root
     write("/sys/devices/virtual/dmi/id/product_name", f"{instance_name}\n")
     write("/sys/devices/virtual/dmi/id/sys_vendor", "Amazon EC2\n")
-    write("/sys/module/neuron/version", "2.24.7.0\n")
+    write("/sys/module/neuron/version", "2.26.10.0\n")
     for index in range(instance.devices):
         write(f"/dev/neuron{index}")
     write("/opt/aws/neuron/lib/libnccom.so.2.28.0")

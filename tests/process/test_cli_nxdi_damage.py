@@ -6,6 +6,7 @@ Here is what neuronctl makes of it; what a user of plain vLLM meets in the same 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def test_a_compile_by_the_plugin_into_our_artifact_is_a_failed_load(instance: Ne
     end(instance.serve("--json"))
     sound = instance.served()
     files = {path.name: path.read_bytes() for path in instance.tree().rglob("*") if path.is_file()}
-    checkpoint.unlink()
+    shutil.rmtree(checkpoint)
     running = instance.serve("--json")
     assert "began to compile although it had an artifact" in running.told
     data = end(running)
@@ -163,7 +164,7 @@ def test_it_is_repaired_once_and_not_at_each_start(instance: NeuronTerminal) -> 
     checkpoint = quantized(instance)
     sdk = f"forget={checkpoint}"
     instance.run("compile", "p.yaml").expect(0)
-    checkpoint.unlink()
+    shutil.rmtree(checkpoint)
     first = instance.run_sdk(sdk, "serve", "p.yaml").expect(40, "began to compile")
     assert "quarantined" in first.err
     second = instance.run_sdk(sdk, "serve", "p.yaml").expect(40, "compiled anew for this reason before")

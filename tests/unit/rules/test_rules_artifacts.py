@@ -37,7 +37,7 @@ def test_artifacts_folder_from_environment(tmp_path: Path, said_in: str) -> None
     )
     finding = only(plan, "artifacts.folder-from-environment", "warning")
     assert "NEURON_COMPILED_ARTIFACTS is /data/old" in finding.message
-    assert "ignores those of this profile" in finding.message
+    assert "takes the place of the store" in finding.message
     assert "unset NEURON_COMPILED_ARTIFACTS" in str(finding.fix)
     assert str(finding.place).endswith("env.NEURON_COMPILED_ARTIFACTS")
 

@@ -1,0 +1,145 @@
+"""A folder for compiled output that the user names, as the plugin's own variable does."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.process.neuron_machine import NeuronTerminal
+from tests.process.terminal import until
+from tests.sdk.damage import DAMAGE
+from tests.sdk.models import make_model
+
+VARIABLE = "NEURON_COMPILED_ARTIFACTS"
+# Cases whose damage shows in a header, in a name or in neuron_config.json.
+LOADABLE = {"00", "14", "16", "29", "43"}
+# These change settings: the folder could be loaded, and would serve something else.
+DRIFTED = {"30", "32", "34", "63"}
+
+
+@pytest.fixture
+def named(instance: NeuronTerminal) -> NeuronTerminal:
+    """A terminal whose user has set the variable, and compiled into the folder."""
+    instance.env[VARIABLE] = str(instance.folder / "mine")
+    said = instance.run("compile", "p.yaml").expect(0, "compiled in", str(folder(instance)))
+    assert "NEURON_COMPILED_ARTIFACTS is" in said.err
+    assert instance.artifacts() == []
+    return instance
+
+
+def folder(terminal: NeuronTerminal) -> Path:
+    return Path(terminal.env[VARIABLE])
+
+
+def test_it_is_compiled_into_and_served_from(named: NeuronTerminal) -> None:
+    assert sorted(path.name for path in folder(named).iterdir()) == [
+        "model.pt",
+        "neuron_config.json",
+        "weights",
+    ]
+    named.run("compile", "p.yaml").expect(0, "hit")
+    named.run("compile", "p.yaml", "--check").expect(0, "hit")
+    running = named.serve("--json")
+    running.signal(signal.SIGINT)
+    assert running.end().expect(130).envelope["data"]["hit"] is True
+    assert named.served().startswith("LOADS")
+    left = [path.name for path in named.folder.iterdir() if path.name.startswith(".mine")]
+    assert left == [".mine.lock"]
+
+
+def test_the_profile_may_name_it(instance: NeuronTerminal) -> None:
+    instance.profile("artifacts: {path: ./compiled}")
+    instance.run("compile", "p.yaml").expect(0, "compiled in")
+    assert (instance.cwd / "compiled" / "model.pt").is_file()
+    instance.run("compile", "p.yaml", "--policy", "always").expect(2, "is yours, and is not overwritten")
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("engine: {tensor_parallel_size: 1, max_model_len: 128, max_num_seqs: 4}", "tp_degree"),
+        ("engine: {tensor_parallel_size: 2, max_model_len: 256, max_num_seqs: 4}", "seq_len"),
+        ("engine: {tensor_parallel_size: 2, max_model_len: 128, max_num_seqs: 8}", "batch_size"),
+        ("features: {prefix_caching: true}", "is_prefix_caching"),
+        ("features: {sampling: {on_device: false}}", "on_device_sampling_config"),
+        ("neuron: {sequence_parallel_enabled: true}", "sequence_parallel_enabled"),
+    ],
+)
+def test_other_settings_are_refused_field_by_field(named: NeuronTerminal, text: str, field: str) -> None:
+    named.profile(text)
+    for command in ("compile", "serve"):
+        said = named.run(command, "p.yaml", "--json").expect(11)
+        (error,) = said.envelope["errors"]
+        assert field in [one["field"] for one in error["details"]["differs"]]
+        assert f"{field}: " in error["message"]
+    assert named.quarantined() == []
+
+
+def test_another_model_is_refused(named: NeuronTerminal, tmp_path: Path) -> None:
+    named.model = make_model(tmp_path / "other" / "model", hidden_size=256, head_dim=64)
+    named.profile()
+    named.run("serve", "p.yaml").expect(11, "hidden_size: 128 there, 256 in the plan")
+
+
+def test_the_same_shape_from_another_folder_wants_to_be_forced(named: NeuronTerminal, tmp_path: Path) -> None:
+    named.model = make_model(tmp_path / "other" / "model", seed="other")
+    named.profile()
+    named.run("serve", "p.yaml").expect(11, "_name_or_path: ", "--force")
+    running = named.serve("--force")
+    running.signal(signal.SIGINT)
+    running.end().expect(130, "_name_or_path")
+
+
+@pytest.mark.parametrize("case", [case for case in DAMAGE if case not in LOADABLE | {"02"}])
+def test_damage_is_told_and_nothing_is_touched(named: NeuronTerminal, case: str) -> None:
+    DAMAGE[case](folder(named))
+    before = {path: path.read_bytes() for path in folder(named).rglob("*") if path.is_file()}
+    said = named.run("serve", "p.yaml").expect(11 if case in DRIFTED else 12, str(folder(named)))
+    assert "try: " in said.err
+    assert {path: path.read_bytes() for path in folder(named).rglob("*") if path.is_file()} == before
+    assert (named.artifacts(), named.quarantined()) == ([], [])
+
+
+def test_an_empty_folder_is_compiled_into_unless_that_is_forbidden(named: NeuronTerminal) -> None:
+    DAMAGE["02"](folder(named))
+    named.run("serve", "p.yaml", "--policy", "cached-only").expect(10, "nothing is compiled in")
+    running = named.serve()
+    running.signal(signal.SIGINT)
+    running.end().expect(130, "compiled")
+
+
+def test_a_folder_whose_files_do_not_load_is_left_alone(named: NeuronTerminal) -> None:
+    said = named.run_sdk("die-in=load", "serve", "p.yaml").expect(12, "does not load", "name another folder")
+    assert "quarantine" not in said.err
+    assert (folder(named) / "model.pt").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_it_is_never_half_made(instance: NeuronTerminal, number: int) -> None:
+    instance.env[VARIABLE] = str(instance.folder / "mine")
+    running = instance.start_sdk("hang=shard", "compile", "p.yaml")
+    until(lambda: instance.logs() and "in phase shard" in instance.logs()[0].read_text(), "the shards")
+    running.signal(number)
+    running.process.wait(20)
+    until(lambda: not instance.left(), "the end of all children", 15)
+    assert not folder(instance).exists()
+    instance.run("compile", "p.yaml").expect(0, "compiled in")
+    left = [path.name for path in instance.folder.iterdir() if path.name.startswith(".mine")]
+    assert left == [".mine.lock"]
+
+
+def test_two_at_once_compile_once(instance: NeuronTerminal) -> None:
+    instance.env[VARIABLE] = str(instance.folder / "mine")
+    first = instance.start_sdk("compile-s=1.5", "compile", "p.yaml", "--json").until_told("configure")
+    second = instance.start("compile", "p.yaml", "--json").until_told("waiting for")
+    outcomes = [first.end(clean=False), second.end()]
+    assert [said.expect(0).envelope["data"]["outcome"] for said in outcomes] == ["compiled", "hit"]
+
+
+def test_a_place_that_cannot_be_a_folder(instance: NeuronTerminal) -> None:
+    (instance.folder / "file").write_text("")
+    for place in ("file", "file/below"):
+        said = instance.run("compile", "p.yaml", env={VARIABLE: str(instance.folder / place)})
+        said.expect(30, "a file stands where a folder should be")
