@@ -92,10 +92,21 @@ def plan_request(request: Request, host: Host, *, may_download: bool = False) ->
         home=str(host.neuronctl_home),
         retyped=request.retyped,
         identities=identities,
+        compiled=_compiled_keys(host),
     )
     if request.target and plan.backend == "cpu":
         raise _target_for_cpu(request.target, plan)
     return plan
+
+
+def _compiled_keys(host: Host) -> list[str]:
+    """The names of the artifacts in the store, none of them looked into."""
+    import os
+
+    try:
+        return os.listdir(host.neuronctl_home / "store" / "v1" / "artifacts")
+    except OSError:
+        return []
 
 
 def _told_apart(profile: Profile, model: Model, host: Host) -> tuple[Profile, Model, Mapping[str, str]]:

@@ -105,6 +105,7 @@ def sample_plan(
     passthrough: tuple[str, ...] = (),
     public_without_key: bool = False,
     force: bool = False,
+    compiled: tuple[str, ...] = (),
 ) -> Plan:
     """The plan for a profile's text, with the sample's facts where no others are given."""
     return make_plan(
@@ -117,6 +118,7 @@ def sample_plan(
         public_without_key=public_without_key,
         force=force,
         home="/home/somebody/.cache/neuronctl",
+        compiled=compiled,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from neuronctl.errors import StackUnfit
 from neuronctl.machine.detect import Machine
@@ -70,10 +70,12 @@ def make_plan(
     home: str = "",
     retyped: str | None = None,
     identities: Mapping[str, str] | None = None,
+    compiled: Collection[str] = (),
 ) -> Plan:
     """Decide everything. `environ` are the user's environment variables, `home` neuronctl's own folder.
 
     `identities` maps the folders of drafts and adapters to what tells their weights from others.
+    `compiled` are the keys of artifacts that are there: what only a compile needs is not asked for then.
     `force` turns refusals that rest on estimates into warnings. Raises StackUnfit where no backend fits,
     UsageError for arguments that neuronctl sets itself. What is wrong otherwise is in the plan's findings.
     """
@@ -96,6 +98,10 @@ def make_plan(
         public_without_key=public_without_key,
         outlook=decided.outlook,
     )
+    key = hash_inputs(decided.key_inputs)
+    rules = rules_for(backend)
+    if key in compiled and profile.shape.artifacts.policy != "always":
+        rules = tuple(one for one in rules if not one.compiling)
     return Plan(
         profile=profile,
         backend=backend,
@@ -107,9 +113,9 @@ def make_plan(
         environment=decided.environment,
         files=decided.files,
         outlook=decided.outlook,
-        key=hash_inputs(decided.key_inputs),
+        key=key,
         key_inputs=shown_inputs(decided.key_inputs),
-        findings=by_severity((*profile.findings, *check(rules_for(backend), situation, force=force))),
+        findings=by_severity((*profile.findings, *check(rules, situation, force=force))),
         has_api_key=has_api_key,
         retyped=retyped or profile.reference,
         force=force,

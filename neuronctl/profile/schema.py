@@ -211,7 +211,8 @@ class QuantizationSection(Section, frozen=True, kw_only=True):
     checkpoint: Annotated[
         FilePath | None,
         Meta(
-            description="Folder for the quantised weights; a compile makes them from the model and writes them there."
+            description="Folder for the quantised weights; a compile makes them from the model and "
+            "writes them there."
         ),
     ] = None
 

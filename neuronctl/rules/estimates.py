@@ -60,7 +60,15 @@ def core_tight(situation: Situation) -> Remark | None:
     )
 
 
-@rule("estimate.host", "error", _HOST, backends=NEURON, covers=("compile-oom-host",), forcible=True)
+@rule(
+    "estimate.host",
+    "error",
+    _HOST,
+    backends=NEURON,
+    covers=("compile-oom-host",),
+    forcible=True,
+    compiling=True,
+)
 def host(situation: Situation) -> Remark | None:
     """The checkpoint and all its shards are in the host's memory at once when a model is compiled.
 
@@ -77,7 +85,15 @@ def host(situation: Situation) -> Remark | None:
     )
 
 
-@rule("estimate.host-tight", "warning", _HOST, backends=NEURON, covers=("compile-oom-host",), forcible=True)
+@rule(
+    "estimate.host-tight",
+    "warning",
+    _HOST,
+    backends=NEURON,
+    covers=("compile-oom-host",),
+    forcible=True,
+    compiling=True,
+)
 def host_tight(situation: Situation) -> Remark | None:
     """Checkpoint and shards fit in the host's memory, but not beside the compiler.
 
@@ -94,7 +110,7 @@ def host_tight(situation: Situation) -> Remark | None:
     )
 
 
-@rule("estimate.disk", "error", _DISK, backends=NEURON, forcible=True)
+@rule("estimate.disk", "error", _DISK, backends=NEURON, forcible=True, compiling=True)
 def disk(situation: Situation) -> Remark | None:
     """The download and the sharded weights must fit on the disk, or both were for nothing."""
     found = situation.outlook.estimate if situation.outlook else None
@@ -107,7 +123,7 @@ def disk(situation: Situation) -> Remark | None:
     )
 
 
-@rule("estimate.disk-tight", "warning", _DISK, backends=NEURON, forcible=True)
+@rule("estimate.disk-tight", "warning", _DISK, backends=NEURON, forcible=True, compiling=True)
 def disk_tight(situation: Situation) -> Remark | None:
     """Weights fit on the disk, but perhaps not with the compiled graphs, whose size is a guess."""
     found = situation.outlook.estimate if situation.outlook else None

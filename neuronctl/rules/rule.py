@@ -34,7 +34,7 @@ class Rule:
 
     `backends` are those it is about; `covers` the ids of the known issues that it catches before launch;
     `forcible` says that it rests on an estimate, or on advice that no code enforces: `--force` makes a
-    warning of it.
+    warning of it. `compiling`: it is about a compile alone, and nothing to somebody who has the artifact.
     """
 
     id: str
@@ -44,6 +44,7 @@ class Rule:
     backends: tuple[str, ...] = ALL_BACKENDS
     covers: tuple[str, ...] = ()
     forcible: bool = False
+    compiling: bool = False
 
 
 def rule(
@@ -54,11 +55,12 @@ def rule(
     backends: tuple[str, ...] = ALL_BACKENDS,
     covers: tuple[str, ...] = (),
     forcible: bool = False,
+    compiling: bool = False,
 ) -> Callable[[Look], Rule]:
     """Declare the function below as the rule whose id is `name`."""
 
     def declare(look: Look) -> Rule:
-        return Rule(name, severity, source, look, backends, covers, forcible)
+        return Rule(name, severity, source, look, backends, covers, forcible, compiling)
 
     return declare
 

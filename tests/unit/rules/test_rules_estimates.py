@@ -198,3 +198,15 @@ def test_estimate_none(tmp_path: Path) -> None:
 def test_weights_of_no_size_are_counted_from_the_configuration(tmp_path: Path) -> None:
     model = sample_model({"intermediate_size": 256, "num_hidden_layers": 10**9}, weights=(0, "an empty file"))
     assert only(neuron_plan(tmp_path, model=model), "estimate.core", "error")
+
+
+def test_who_has_the_artifact_needs_no_room_to_compile(tmp_path: Path) -> None:
+    small = {"machine": {"disk_free_bytes": 1000, "memory_bytes": 1000, "assumed": False}}
+    plan = neuron_plan(tmp_path, **small)
+    wanted = {"estimate.disk", "estimate.host"}
+    assert wanted <= {finding.id for finding in plan.errors}
+    assert not wanted & {
+        finding.id for finding in neuron_plan(tmp_path, compiled=(plan.key,), **small).errors
+    }
+    always = "artifacts: {policy: always}"
+    assert wanted <= {one.id for one in neuron_plan(tmp_path, always, compiled=(plan.key,), **small).errors}
