@@ -207,7 +207,7 @@ def _target_for_cpu(target: str, plan: Plan) -> UsageError:
     )
 
 
-def _check_runnable(plan: Plan, request: Request, host: Host, *, serving: bool) -> None:
+def check_runnable(plan: Plan, request: Request, host: Host, *, serving: bool) -> None:
     """Raise StackUnfit or MachineUnfit for a plan that can be made here, and not carried out."""
     if plan.stack.assumed:
         raise StackUnfit(
@@ -260,7 +260,7 @@ def _ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> P
         plan = plan_request(request, host, may_download=True)
     refuse_errors(plan)
     _tell_findings(plan, tell)
-    _check_runnable(plan, request, host, serving=serving)
+    check_runnable(plan, request, host, serving=serving)
     if plan.model.source == "hub" and plan.profile.shape.model.download == "always":
         tell(Message(f"looking for news of {plan.model.id} on the hub", "step"))
         plan = plan_request(request, host, may_download=True)

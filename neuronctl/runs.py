@@ -47,12 +47,9 @@ def open_run(host: Host, name: str, what: str) -> Iterator[Run]:
 @contextmanager
 def _work_folder(runs: Path) -> Iterator[Path]:
     """An empty folder in `runs`, beside a locked file that says that somebody uses it."""
-    import fcntl
-
     runs.mkdir(parents=True, exist_ok=True)
-    fd, lock = tempfile.mkstemp(suffix=_LOCK, dir=runs)
+    fd, lock = _locked_file(runs)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         work = Path(lock.removesuffix(_LOCK))
         work.mkdir(mode=0o700)
         try:
@@ -62,6 +59,18 @@ def _work_folder(runs: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             os.unlink(lock)
+        os.close(fd)
+
+
+def _locked_file(runs: Path) -> tuple[int, str]:
+    """A new file that is locked; another run that sweeps may take it away before it is."""
+    import fcntl
+
+    while True:
+        fd, lock = tempfile.mkstemp(suffix=_LOCK, dir=runs)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.path.exists(lock):
+            return fd, lock
         os.close(fd)
 
 

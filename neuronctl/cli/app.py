@@ -36,6 +36,10 @@ app.add_typer(cache, name="cache")
 Reference = Annotated[
     str | None, typer.Argument(metavar="[PROFILE]", help="A profile: a path such as model.yaml, or a name.")
 ]
+References = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[PROFILE]...", help="Profiles: paths such as profiles/*.yaml, or names."),
+]
 Named = Annotated[str | None, typer.Option("--profile", "-p", metavar="NAME", help="The same, as an option.")]
 Python = Annotated[
     str | None,
@@ -111,7 +115,7 @@ def plan_command(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Show what would run, on what and why. Nothing is compiled, fetched or written."""
+    """Show what would run, on what and why. Nothing is compiled or fetched."""
     call = _begin(context, "plan", as_json, passthrough=True)
     from neuronctl.cli.plan import show_plan
 
@@ -124,7 +128,7 @@ def plan_command(
 @app.command("compile")
 def compile_command(
     context: typer.Context,
-    reference: Reference = None,
+    references: References = None,
     profile: Named = None,
     python: Python = None,
     target: Target = None,
@@ -134,19 +138,39 @@ def compile_command(
     check: Annotated[
         bool, typer.Option("--check", help="Only say whether the artifact is there: exit 0 hit, 10 miss.")
     ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of many profiles, compile so many at once.  [1]")
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Compile the other profiles when one fails.")
+    ] = False,
+    junit: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write a JUnit report with a case for each profile.")
+    ] = None,
     lock_timeout: LockTimeout = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Compile a profile into the store, unless its artifact is there.
+    """Compile profiles into the store, unless their artifacts are there.
 
-    Words after -- go to vLLM as they are; give serve the same ones.
+    Many are planned first, and compiled once for each key. Words after -- go to vLLM as they are; give serve
+    the same ones.
     """
     call = _begin(context, "compile", as_json, passthrough=True)
     from neuronctl.cli.compile import check_artifact, run_compile
 
     flags = {"artifacts.policy": (policy, "--policy")}
-    request = _request(call, reference, profile, python, sets, flags, target, stack, force)
+    named = list(dict.fromkeys(references or []))
+    first = ", ".join(named) if profile else named[0] if named else None
+    request = _request(call, first, profile, python, sets, flags, target, stack, force)
+    if len(named) > 1 or jobs or keep_going or junit is not None:
+        from neuronctl.cli.compile_many import compile_many
+        from neuronctl.precompile.precompile import Way
+
+        requests = [replace(request, reference=one) for one in named or [request.reference]]
+        way = Way(jobs or 1, keep_going=keep_going, check=check, lock_timeout_s=lock_timeout)
+        call.result = compile_many(requests, call, way, junit=junit)
+        return
     call.result = (
         check_artifact(request, call) if check else run_compile(request, call, lock_timeout_s=lock_timeout)
     )

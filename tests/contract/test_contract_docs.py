@@ -194,7 +194,7 @@ def test_the_docs_show_command_lines_at_all() -> None:
         "neuronctl serv x",
         "neuronctl plan --no-such-option x",
         "neuronctl cache",
-        "neuronctl compile a b",
+        "neuronctl plan a b",
         "neuronctl cache show",
     ],
 )

@@ -13,9 +13,12 @@ PACKAGE = Path(__file__).parents[2] / "neuronctl"
 LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"__main__"},),
     ({"cli"},),
+    ({"precompile"},),
     ({"pipeline"},),
     ({"launching"},),
     ({"compiling"},),
+    ({"named_folder"},),
+    ({"building"},),
     ({"serving"},),
     ({"backends"}, {"artifacts"}),
     ({"plan"},),
