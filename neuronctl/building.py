@@ -151,7 +151,7 @@ class _Build:
             marks=self.backend.compiling_marks(),
         )
         try:
-            return self.supervise(spec, lambda: run_smoke_test(client))
+            return self.supervise(spec, lambda: run_smoke_test(client, logprobs=self.backend.has_logprobs))
         except CompileFailed as error:
             error.details["log"] = str(self.log)
             raise

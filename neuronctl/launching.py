@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -199,7 +199,7 @@ def _serve_once(
             launch = backend.serve_launch(plan, host, tree, work=run.work, api_key=key, log=run.log)
         tell(Message(f"log: {run.log}"))
         watched = _Watched(plan, host, tree, run, tell)
-        outcome = _supervise(plan, host, launch, key, tree, watched)
+        outcome = _supervise(plan, host, launch, key, compiled, watched)
     if outcome.stopped_by is None:
         raise _failure(plan, outcome, tree, run.log)
     return Served(
@@ -256,23 +256,28 @@ class _Watched:
 
 
 def _supervise(
-    plan: Plan, host: Host, launch: Launch, key: str | None, tree: Path | None, watched: _Watched
+    plan: Plan, host: Host, launch: Launch, key: str | None, compiled: Compiled | None, watched: _Watched
 ) -> Outcome[None]:
-    from neuronctl.serving.answering import until_answers, while_healthy
+    from neuronctl.backends.smoke import TIMEOUT_S, run_smoke_test
+    from neuronctl.serving.answering import until_answers, until_speaks, while_healthy
     from neuronctl.serving.state import Policy
     from neuronctl.serving.supervisor import ServerSpec, supervise
 
     client = Client(host, server_url(plan), plan.served_name, key)
     backend = backend_named(plan.backend)
-    timeout_s = plan.profile.shape.server.ready_timeout_s or Policy.ready_timeout_s
+    policy = Policy(ready_timeout_s=plan.profile.shape.server.ready_timeout_s or Policy.ready_timeout_s)
+    probe = until_answers(client)
+    if compiled is not None and not (compiled.artifact and compiled.artifact.manifest.smoke):
+        probe = until_speaks(probe, lambda: run_smoke_test(client, logprobs=backend.has_logprobs))
+        policy = replace(policy, probe_timeout_s=TIMEOUT_S)
     server = ServerSpec(
         launch=launch,
-        probe=until_answers(client),
+        probe=probe,
         health=while_healthy(client),
-        phases=backend.phases(compiling=tree is None),
-        marks=backend.serving_marks() if tree is not None else (),
+        phases=backend.phases(compiling=compiled is None),
+        marks=backend.serving_marks() if compiled is not None else (),
     )
-    return supervise(server, host, policy=Policy(ready_timeout_s=timeout_s), tell=watched.follow)
+    return supervise(server, host, policy=policy, tell=watched.follow)
 
 
 def _failure(

@@ -34,9 +34,13 @@ class Output:
 
 
 class Backend(Protocol):
-    """What the pipeline asks of a backend. Nothing here starts a process."""
+    """What the pipeline asks of a backend. Nothing here starts a process.
+
+    `has_logprobs`: whether its servers tell log probabilities.
+    """
 
     name: str
+    has_logprobs: bool
 
     def phases(self, *, compiling: bool) -> tuple[Phase, ...]:
         """The phases of a server's start, or of a compile, told by the log."""

@@ -37,13 +37,14 @@ class Client:
     model: str
     api_key: str | None = None
 
-    def chat(self, prompt: str, *, max_tokens: int, timeout_s: float) -> Answer:
+    def chat(self, prompt: str, *, max_tokens: int, timeout_s: float, logprobs: bool = True) -> Answer:
         """The greedy answer to one user message. Raises NoAnswer."""
-        body = {
+        body: dict[str, object] = {
             "messages": [{"role": "user", "content": prompt}],
-            "logprobs": True,
             "max_tokens": max_tokens,
         }
+        if logprobs:
+            body["logprobs"] = True
         choice = self._ask("/v1/chat/completions", body, timeout_s)
         message = _mapping(choice.get("message"))
         # With a reasoning parser what the model thinks stands beside the answer (vLLM 0.11: the first).

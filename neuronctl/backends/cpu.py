@@ -32,6 +32,7 @@ class CpuBackend:
     """See the module."""
 
     name = "cpu"
+    has_logprobs = True
 
     def phases(self, *, compiling: bool) -> tuple[Phase, ...]:
         """With an artifact the warm-up loads compiled code; without one it compiles."""

@@ -53,6 +53,8 @@ class NxdiBackend:
     """See the module."""
 
     name = "nxdi"
+    # What is sampled on the device comes without them (plugin020:…model_loader.py, NeuronCausalLM.sample).
+    has_logprobs = False
 
     def phases(self, *, compiling: bool) -> tuple[Phase, ...]:
         """A compile has the long ones; a server that is given an artifact reads it in one."""

@@ -30,11 +30,14 @@ _UNDECODED_SHARE = 0.2
 _CHANCE = -6.0
 
 
-def run_smoke_test(client: Client) -> tuple[tuple[str, str], ...]:
-    """Ask every prompt; the pairs of prompt and answer. Raises CompileFailed for an answer that is broken."""
+def run_smoke_test(client: Client, *, logprobs: bool = True) -> tuple[tuple[str, str], ...]:
+    """Ask every prompt; the pairs of prompt and answer. Raises CompileFailed for an answer that is broken.
+
+    `logprobs`: whether the server can tell log probabilities.
+    """
     answers = []
     for prompt in PROMPTS:
-        answer = _ask(client, prompt)
+        answer = _ask(client, prompt, logprobs)
         if wrong := what_is_wrong(answer):
             raise CompileFailed(
                 f"the compiled model fails the smoke test: asked {prompt!r}, {wrong}; "
@@ -56,24 +59,28 @@ def what_is_wrong(answer: Answer) -> str | None:
         return "it says nothing"
     if answer.text.count("\N{REPLACEMENT CHARACTER}") > _UNDECODED_SHARE * len(answer.text):
         return "its text cannot be decoded"
-    if len(answer.tokens) >= _ENOUGH_TOKENS:
+    # Where the tokens are not told, words stand for them, and letters where there are no words.
+    words = answer.text.split()
+    tokens = answer.tokens or (words if len(words) > 1 else tuple(answer.text.strip()))
+    enough = _ENOUGH_TOKENS if answer.tokens or len(words) > 1 else 2 * _ENOUGH_TOKENS
+    if len(tokens) >= enough:
         for length in range(1, _LONGEST_CYCLE + 1):
-            if all(token == answer.tokens[index % length] for index, token in enumerate(answer.tokens)):
+            if all(token == tokens[index % length] for index, token in enumerate(tokens)):
                 return "it repeats itself without end"
     if answer.logprobs and sum(answer.logprobs) / len(answer.logprobs) < _CHANCE:
         return "it guesses at chance"
     return None
 
 
-def _ask(client: Client, prompt: str) -> Answer:
+def _ask(client: Client, prompt: str, logprobs: bool) -> Answer:
     """As a chat where the model has a chat template, otherwise as a text to go on with."""
     try:
         try:
-            return client.chat(prompt, max_tokens=MAX_TOKENS, timeout_s=TIMEOUT_S)
+            return client.chat(prompt, max_tokens=MAX_TOKENS, timeout_s=TIMEOUT_S, logprobs=logprobs)
         except NoAnswer as error:
             if error.status not in (400, 404):
                 raise
-            return client.complete(prompt, max_tokens=MAX_TOKENS, timeout_s=TIMEOUT_S)
+            return client.complete(prompt, max_tokens=MAX_TOKENS, timeout_s=TIMEOUT_S, logprobs=logprobs)
     except NoAnswer as error:
         # A server cannot put NaN into JSON, so that broken numbers often come as an error 500.
         raise CompileFailed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from neuronctl.backends.client import Client, NoAnswer
+from neuronctl.errors import CompileFailed
 from neuronctl.serving.probe import ProbeAnswer
 
 FAILURES = 50  # in a row; at five questions a second ten seconds of nothing but errors
@@ -29,6 +30,27 @@ def until_answers(client: Client, *, timeout_s: float = 60.0) -> Callable[[], Pr
             failures = failures + 1 if error.status >= 500 else 0
             return ProbeAnswer(False, why, fatal=error.status in _REFUSED_FOR_GOOD or failures >= FAILURES)
         return ProbeAnswer(True)
+
+    return probe
+
+
+def until_speaks(
+    answers: Callable[[], ProbeAnswer], smoke_test: Callable[[], object]
+) -> Callable[[], ProbeAnswer]:
+    """A probe that is content when `answers` is and the smoke test has passed, which is run once.
+
+    For what was compiled where it could not run: a compiled model can be wrong without an error.
+    """
+
+    def probe() -> ProbeAnswer:
+        answer = answers()
+        if not answer.ok:
+            return answer
+        try:
+            smoke_test()
+        except CompileFailed as error:
+            return ProbeAnswer(False, str(error), fatal=True)
+        return answer
 
     return probe
 

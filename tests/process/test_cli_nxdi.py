@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 
+import pytest
+
 from neuronctl.host import Host
 from tests.process.neuron_machine import NeuronTerminal
 from tests.process.terminal import Running
@@ -55,3 +57,13 @@ def test_compiled_without_a_device_and_served_on_the_instance(
     running = instance.serve("--json")
     assert "Paris" in paris(instance)
     assert stop(running)["hit"] is True
+
+
+@pytest.mark.parametrize("kind", ["repeat", "empty"])
+def test_what_was_compiled_without_being_asked_is_asked_before_it_serves(
+    warm_instance: NeuronTerminal, kind: str
+) -> None:
+    said = warm_instance.run("serve", "p.yaml", stand_in=f"answer={kind}").expect(40, "fails the smoke test")
+    assert "ready after" not in said.err
+    assert warm_instance.quarantined() == []  # the files are whole: to compile them again helps nobody
+    assert stop(warm_instance.serve("--json"))["hit"] is True

@@ -30,6 +30,8 @@ SOUND = {
     "eleven times the same": answer("ha" * 11, ("ha",) * 11, (-0.5,) * 11),
     "unsure": answer("Paris", ("Par", "is"), (-5.9, -5.9)),
     "a cycle that ends": answer("ababababababc", tuple("ababababababc"), (-0.1,) * 13),
+    "words alone": answer("The capital of France is Paris, a city on the Seine, and has been for long."),
+    "a short word alone": answer("ha" * 11),
     "one character lost": answer("caf\ufffd is a place", ("x",), (-1.0,)),
 }
 
@@ -48,6 +50,8 @@ BROKEN = {
     "one token": (answer("!" * 24, ("!",) * 24, (-0.1,) * 24), "it repeats itself without end"),
     "two by turns": (answer("ab" * 6, tuple("ab" * 6), (-0.1,) * 12), "it repeats itself without end"),
     "three by turns": (answer("abc" * 8, tuple("abc" * 8), (-0.1,) * 24), "it repeats itself without end"),
+    "words alone, by turns": (answer("yes no " * 6), "it repeats itself without end"),
+    "letters alone": (answer("!" * 24), "it repeats itself without end"),
     "undecoded": (answer("\ufffd\ufffdab", ("x",), (-0.1,)), "its text cannot be decoded"),
     "chance": (answer("gh xq", ("gh", "xq"), (-10.8, -9.0)), "it guesses at chance"),
     "vLLM's stand-in for minus infinity": (answer("x", ("x",), (-9999.0,)), "it guesses at chance"),
