@@ -88,14 +88,22 @@ def compile_artifact(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: floa
 
     logs: list[Path] = []
     retries: list[int] = []
+    damaged: list[Path] = []
 
     def fill(stage: Stage) -> Made:
-        tell_why(plan, host, tell)
+        if not damaged:
+            tell_why(plan, host, tell)
         with open_run(host, plan.profile.name, "compile") as run:
             logs.append(run.log)
             built = build(plan, host, stage, run.log, tell)
             retries.append(built.retries)
             return built.made
+
+    def tell_damage(why: str, moved: Path) -> None:
+        damaged.append(moved)
+        text = f"the artifact {plan.key} is damaged: {why}\nit went to quarantine: {moved}"
+        tell(Message(text, "warn"))
+        tell(Message(f"compiling {plan.key} anew", "step"))
 
     def waiting(holder: Holder, waited_s: float) -> None:
         tell(Progress(f"waiting for {holder}", waited_s))
@@ -108,10 +116,9 @@ def compile_artifact(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: floa
         lock_timeout_s=LOCK_TIMEOUT_S if lock_timeout_s is None else lock_timeout_s,
         on_wait=waiting,
         rebuild=policy == "always",
+        on_damage=tell_damage,
     )
     _check_drift(plan, outcome.artifact)
-    if outcome.quarantined is not None:
-        tell(Message(f"the damaged artifact went to {outcome.quarantined}", "warn"))
     return Compiled(
         outcome.artifact.tree,
         built=outcome.built,

@@ -68,13 +68,15 @@ def build_once(
     lock_timeout_s: float = LOCK_TIMEOUT_S,
     on_wait: OnWait | None = None,
     rebuild: bool = False,
+    on_damage: Callable[[str, Path], None] = lambda why, moved: None,
 ) -> BuildOutcome:
     """The artifact of `key`, built by `build` unless it is there and passes the quick verification.
 
     `build` fills `stage.path` and ends every process that writes there before it returns. Whatever it
     raises comes through, and leaves nothing behind. `what` tells those who wait what is being done.
-    With `rebuild` it is built in any case; the artifact that was there stays in use until the new one
-    takes its place, and stays if the build fails.
+    `on_damage` is told why an artifact that is there cannot be used, and the folder it went to, before the
+    build begins. With `rebuild` it is built in any case; the artifact that was there stays in use until the
+    new one takes its place, and stays if the build fails.
 
     Raises LockTimedOut, MachineUnfit where the disk refuses, and CompileFailed where the output cannot
     be kept.
@@ -91,6 +93,9 @@ def build_once(
             sweep(layout, key)
             seen = _look(store, key)
             moved = _quarantine(store, key, seen) if seen.damage else None
+        if moved is not None:
+            on_damage("; ".join(map(str, seen.problems)) or seen.damage or "", moved)
+        with using(store.root):
             if seen.artifact is not None and not rebuild:
                 return BuildOutcome(seen.artifact, built=False, waited_s=waited_s)
             stage = open_stage(layout, key)

@@ -20,14 +20,16 @@ _READ_BYTES = 16 * 2**20
 
 
 def failure_details(outcome: Outcome[Any], log: Path) -> dict[str, object]:
-    """Facts for the error: where the log is, those of its lines that name an error, else the last, and what
-    is known about it (`explained`; see `neuronctl explain`).
+    """Facts for the error: where the log is, those of its lines that name an error, else the one that is
+    known to tell the cause, else the last; and what is known about it (`explained`; see `neuronctl explain`).
     """
+    known = _explain(outcome, log)
+    telling = [known.line] if known is not None and known.rank == "cause" and known.line else []
     details: dict[str, object] = {
         "log": str(log),
-        "last_lines": list(outcome.error_lines or outcome.last_lines[-10:]),
+        "last_lines": list(outcome.error_lines) or telling or list(outcome.last_lines[-10:]),
     }
-    if (known := _explain(outcome, log)) is not None:
+    if known is not None:
         words = ("id", "issue", "kind", "rank", "title", "why", "fix", "source", "basis", "line")
         details["explained"] = {word: getattr(known, word) for word in words}
     return details
