@@ -1,0 +1,1 @@
+"""A stand-in for libneuronxla: the compiler's wrapper and its cache."""

@@ -1,0 +1,5 @@
+"""The scheduler that has no chunked prefill."""
+
+
+class ContinuousBatchingNeuronScheduler:
+    """Prompts before tokens."""
