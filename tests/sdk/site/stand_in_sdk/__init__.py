@@ -23,7 +23,7 @@ Environment variable STAND_IN_SDK: a comma-separated list of behaviours, `name` 
                              a plugin that overrules its user; VALUE is JSON
     drop=RELATIVE/PATH       the finished output lacks that file, without an error
     truncate=RELATIVE/PATH   the finished output has only half of that file, without an error
-    forget=PATH              that file or folder is removed whenever loading begins, as if cleaned up by others
+    forget=PATH              that file or folder is removed whenever loading begins, as by a cleaner
     no-seam                  the model loader has no `_compile_and_load_model`: a version nobody knows
     only-first=FILE          all the above only until FILE exists, which is made at the first look
 """
