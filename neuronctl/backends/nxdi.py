@@ -46,7 +46,7 @@ _LOADED = r"Successfully loaded pre-compiled model artifacts"
 _STARTED = r"Starting vLLM (API )?server|Started server process"
 _COMPILED_AGAIN = r"Unable to find precompiled artifacts from"
 # What neuronx-cc says of any failure of its own (explain/patterns.yaml, compiler-failed).
-_EXIT_70 = r"(failed with|exit(ed)?( with)?( code| status)?|returned( non-zero exit status)?)[ :=]+70\b"
+_EXIT_70 = r"(failed with|exit(ed)?( with)?( ?code| status)?|returned( non-zero exit status)?)[ :=]+70\b"
 
 
 class NxdiBackend:
