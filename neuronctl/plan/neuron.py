@@ -169,7 +169,7 @@ def neuron_key_inputs(
         "format": KEY_FORMAT,
         "backend": outlook.generation,
         "versions": {name: given.stack.versions[name] for name in versions if name in given.stack.versions},
-        "python": given.stack.python_version,
+        "python": ".".join(given.stack.python_version.split(".")[:2]),
         "machine": {"target": instance.compiler_target if instance else None, "lnc": outlook.lnc},
         "model": _model_identity(given.model, with_path=not holds_weights),
         "engine": compiling_arguments(values, without=without),

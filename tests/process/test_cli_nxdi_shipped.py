@@ -42,7 +42,7 @@ def open_terminal(folder: Path, hub: Path, root: Path, sdk: Path) -> NeuronTermi
     for name in ("sql", "support"):
         adapter = one.cwd / "profiles" / "adapters" / name
         adapter.mkdir(parents=True)
-        (adapter / "adapter_config.json").write_text("{}")
+        (adapter / "adapter_config.json").write_text('{"target_modules": ["q_proj"], "r": 8}')
         weights = make_model(folder / f"adapter {name}", seed=name) / "model.safetensors"
         shutil.copy(weights, adapter / "adapter_model.safetensors")
     return one
@@ -120,6 +120,20 @@ def test_the_instance_serves_what_the_job_compiled(instance: NeuronTerminal, nam
     data = running.end().expect(130).envelope["data"]
     assert (data["hit"], data["repaired"]) == (True, False)
     assert instance.served().startswith("LOADS")
+
+
+def test_adapters_may_lie_elsewhere_on_the_instance(job: NeuronTerminal, instance: NeuronTerminal) -> None:
+    adapters = job.cwd / "profiles" / "adapters"
+    adapters.rename(job.cwd / "gone")
+    shutil.move(job.store_home / "lora", job.cwd / "lora gone")
+    try:
+        port = str(free_port())
+        running = instance.start("serve", "llama-3.1-8b-lora", "--port", port, "--json")
+        running.until_told("ready after").signal(signal.SIGINT)
+        assert running.end().expect(130).envelope["data"]["hit"] is True
+    finally:
+        (job.cwd / "gone").rename(adapters)
+        shutil.move(job.cwd / "lora gone", job.store_home / "lora")
 
 
 def test_the_first_steps_of_the_guide(instance: NeuronTerminal) -> None:

@@ -456,6 +456,23 @@ def test_quantized_weights_are_written_where_the_settings_say(tmp_path: Path) ->
     assert pathless.crash == ("AssertionError", "quantized_checkpoints_path is required")
 
 
+def test_adapters_are_compiled_at_each_start(tmp_path: Path) -> None:
+    """What is saved names the JSON file and the paths in it: each adapter twice, which is a ValueError."""
+    one = User(tmp_path, LATER_SDK)
+    make_model(tmp_path / "model")
+    adapter = tmp_path / "sql"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"target_modules": ["q_proj"], "r": 8}')
+    listed = {"lora-ckpt-paths": {"sql": str(adapter)}, "lora-ckpt-paths-cpu": {}}
+    (tmp_path / "list.json").write_text(json.dumps(listed))
+    override = {"lora_ckpt_json": str(tmp_path / "list.json"), **PRESHARDED}
+    words = (*BASE, *LENGTH, *TP, "--enable-lora", "--lora-modules", f"sql={adapter}")
+    where = {"NEURON_COMPILED_ARTIFACTS": str(tmp_path / "artifacts")}
+    for start in [one.start("../model", *words, override=dict(override), **where) for _ in range(3)][1:]:
+        assert start.served["how"] == "RECOMPILES", start.told
+        assert start.caught.startswith("The adapter ID sql appears more than once")
+
+
 REFUSED_BY_0_2_0 = {
     "LoRA": ("Llama", ("--enable-lora",), "Multi-lora is not yet supported on the Neuron plugin"),
     "Pixtral": ("mistral-community/pixtral-12b", (), "Pixtral is not yet supported on the Neuron plugin"),

@@ -65,13 +65,32 @@ def test_a_work_folder_and_a_platform_that_somebody_named_stay(tmp_path: Path) -
 
 def test_a_server_gets_links_and_a_configuration_of_its_own(tmp_path: Path) -> None:
     tree, view = write_tree(tmp_path / "tree"), tmp_path / "view"
-    link_artifact(tree, view)
+    link_artifact(tree, view, {})
+    assert (view / "neuron_config.json").read_bytes() == (tree / "neuron_config.json").read_bytes()
     assert find_faults(view) == []
     (view / "neuron_config.json").write_text("overwritten")
     assert find_faults(tree) == []
     assert (view / "model.pt").is_symlink()
     assert (view / "weights").is_dir()
     assert not (view / "weights").is_symlink()
+
+
+def test_an_adapter_is_named_once_and_where_it_is_here(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    saved = {"a": "/ci/a", "mine": "/mine"}
+    lora = {"lora_ckpt_json": "/ci/list.json", "lora_ckpt_paths": saved, "lora_ckpt_paths_cpu": saved}
+    config = json.loads((tree / "neuron_config.json").read_text())
+    config["neuron_config"]["lora_config"] = lora
+    (tree / "neuron_config.json").write_text(json.dumps(config))
+    link_artifact(tree, tmp_path / "view", {"a": "/here/a", "b": "/here/b"})
+    found = json.loads((tmp_path / "view" / "neuron_config.json").read_text())["neuron_config"]
+    paths = {"a": "/here/a", "mine": "/mine"}
+    assert found["lora_config"] == {
+        "lora_ckpt_json": None,
+        "lora_ckpt_paths": paths,
+        "lora_ckpt_paths_cpu": paths,
+    }
+    assert found["local_ranks_size"] == 2
 
 
 def test_what_is_whole(tmp_path: Path) -> None:

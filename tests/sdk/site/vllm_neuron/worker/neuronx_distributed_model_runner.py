@@ -47,13 +47,13 @@ class NeuronxDistributedModelRunner:
 
     def _get_nxdi_lora_config(self) -> LoraServingConfig:
         lora = self.vllm_config.lora_config
-        override = self.vllm_config.additional_config.get("override_neuron_config") or {}
+        override = self.vllm_config.additional_config.get("override_neuron_config")
         return LoraServingConfig(
             max_loras=lora.max_loras,
             max_lora_rank=lora.max_lora_rank,
             max_cpu_loras=lora.max_cpu_loras,
-            target_modules=override.get("target_modules"),
-            lora_ckpt_json=override.get("lora_ckpt_json"),
+            target_modules=override.pop("target_modules", None),
+            lora_ckpt_json=override.pop("lora_ckpt_json", None),
             dynamic_multi_lora=True,
             batch_size=self.vllm_config.scheduler_config.max_num_seqs,
             base_model_quantized=override.get("quantized", False),
