@@ -25,6 +25,8 @@ Answers = tuple[tuple[str, str], ...]
 # A compiler that ends with 70 and a cause that is known will do so again. One without may have met a machine
 # that was short of something for a moment.
 MOST_TRIES = 3
+# Unless the profile says another: most compiles take less than an hour, those of the largest models hours.
+TIMEOUT_S = 6 * 3600.0
 _COMPILER_LOGS = 10
 _COMPILER_LOG_BYTES = 64 * 1024
 
@@ -161,7 +163,8 @@ class _Build:
         from neuronctl.serving.stopped import stopped_by
         from neuronctl.serving.supervisor import supervise
 
-        timeout_s = self.plan.profile.shape.server.ready_timeout_s or Policy.ready_timeout_s
+        own_limit_s = Policy.ready_timeout_s if self.plan.backend == "cpu" else TIMEOUT_S
+        timeout_s = self.plan.profile.shape.server.ready_timeout_s or own_limit_s
         called = "the server" if spec.probe else "the compile"
         outcome = supervise(
             spec,
@@ -186,9 +189,10 @@ class _Build:
             details["tries"] = self.tries
         if lacking := shortage(outcome, "the compile", details, self.log):
             return lacking
-        return CompileFailed(
-            f"the compile failed: {outcome.reason}", fix=what_to_try(details, self.log), details=details
-        )
+        fix = what_to_try(details, self.log)
+        if outcome.timed_out:
+            fix = f"if it was still at work, allow it more: server.ready_timeout_s; the log is {self.log}"
+        return CompileFailed(f"the compile failed: {outcome.reason}", fix=fix, details=details)
 
     def add_compiler_logs(self) -> None:
         """The ends of the compilers' own logs, which are gone with the stage, go into ours."""

@@ -134,21 +134,14 @@ def write_files(plan: Plan) -> None:
 
     Their names follow their content, so a file that is there is the right one.
     """
-    import os
-    import tempfile
-
     from neuronctl.artifacts.disk import using
+    from neuronctl.whole_file import write_whole
 
     for name, text in plan.files.items():
         path = Path(name)
         with using(path.parent):
-            if path.is_file() and path.read_text(encoding="utf-8") == text:
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fd, fresh = tempfile.mkstemp(dir=path.parent)
-            with open(fd, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(fresh, path)
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                write_whole(path, text.encode())
 
 
 def _in_named_folder(

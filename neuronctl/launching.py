@@ -258,7 +258,7 @@ class _Watched:
 def _supervise(
     plan: Plan, host: Host, launch: Launch, key: str | None, compiled: Compiled | None, watched: _Watched
 ) -> Outcome[None]:
-    from neuronctl.backends.smoke import TIMEOUT_S, run_smoke_test
+    from neuronctl.backends.smoke import PROMPTS, TIMEOUT_S, run_smoke_test
     from neuronctl.serving.answering import until_answers, until_speaks, while_healthy
     from neuronctl.serving.state import Policy
     from neuronctl.serving.supervisor import ServerSpec, supervise
@@ -269,7 +269,7 @@ def _supervise(
     probe = until_answers(client)
     if compiled is not None and not (compiled.artifact and compiled.artifact.manifest.smoke):
         probe = until_speaks(probe, lambda: run_smoke_test(client, logprobs=backend.has_logprobs))
-        policy = replace(policy, probe_timeout_s=TIMEOUT_S)
+        policy = replace(policy, probe_timeout_s=TIMEOUT_S * (1 + len(PROMPTS)))
     server = ServerSpec(
         launch=launch,
         probe=probe,

@@ -6,7 +6,7 @@ on its right; what happens meanwhile is told through `tell`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,7 @@ def plan_request(request: Request, host: Host, *, may_download: bool = False) ->
         model = resolve_model(section, host, search=stack.paths)
     identities: Mapping[str, str] = {}
     if stack.generation != "cpu":
-        profile, model, identities = _told_apart(profile, model, host)
+        profile, model, identities = _told_apart(profile, model, request.passthrough, host)
     plan = make_plan(
         profile,
         model,
@@ -109,9 +109,16 @@ def _compiled_keys(host: Host) -> list[str]:
         return []
 
 
-def _told_apart(profile: Profile, model: Model, host: Host) -> tuple[Profile, Model, Mapping[str, str]]:
+def _told_apart(
+    profile: Profile, model: Model, passthrough: Sequence[str], host: Host
+) -> tuple[Profile, Model, Mapping[str, str]]:
     """What plans for Neuron need beyond the configuration: sizes, and what tells weights from others."""
-    from neuronctl.model.companions import find_companions, identities, with_local_companions
+    from neuronctl.model.companions import (
+        find_companions,
+        identify_named,
+        identities,
+        with_local_companions,
+    )
     from neuronctl.model.identity import identify_weights
     from neuronctl.model.size import weight_bytes
 
@@ -119,7 +126,10 @@ def _told_apart(profile: Profile, model: Model, host: Host) -> tuple[Profile, Mo
     if model.here and model.commit is None:
         model = replace(model, identity=identify_weights(model.path, host))
     companions = find_companions(profile, host)
-    return with_local_companions(profile, companions), model, identities(companions)
+    profile = with_local_companions(profile, companions)
+    shape = profile.shape
+    raw = (shape.neuron, shape.engine.extra, shape.engine.speculative_config, list(passthrough))
+    return profile, model, {**identify_named(raw, host), **identities(companions)}
 
 
 def compile_request(
@@ -207,6 +217,14 @@ def _target_for_cpu(target: str, plan: Plan) -> UsageError:
     )
 
 
+def _is_only_assumed(request: Request, host: Host) -> bool:
+    """Whether the software that is asked for is not here: then nothing is fetched for it."""
+    if request.stack is None:
+        return False
+    profile = load_profile(request.reference, host, sets=request.sets, flags=request.flags)
+    return _stack(request, profile, host).assumed is not None
+
+
 def check_runnable(plan: Plan, request: Request, host: Host, *, serving: bool) -> None:
     """Raise StackUnfit or MachineUnfit for a plan that can be made here, and not carried out."""
     if plan.stack.assumed:
@@ -254,7 +272,7 @@ def _ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> P
     try:
         plan = plan_request(request, host)
     except ModelNotResolved as error:
-        if error.error_code != "model.not-downloaded" or request.stack:
+        if error.error_code != "model.not-downloaded" or _is_only_assumed(request, host):
             raise
         tell(Message(f"{error.what}; downloading", "step"))
         plan = plan_request(request, host, may_download=True)

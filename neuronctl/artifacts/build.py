@@ -24,7 +24,7 @@ from neuronctl.errors import ArtifactDamaged, CompileFailed
 if TYPE_CHECKING:
     from neuronctl.artifacts.manifest import FileEntry, Manifest, Smoke
 
-LOCK_TIMEOUT_S = 2 * 3600.0  # the longest compiles take an hour
+LOCK_TIMEOUT_S = 6 * 3600.0  # as long as a compile may take
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,18 @@ moment between the plugin's decision and its end. And that decision, which the l
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuronctl.backends.backend import COMPILER_FAILED, CompileJob, Output
 from neuronctl.backends.command import serve_arguments, serve_command
 from neuronctl.backends.nxdi_child import NO_SEAM
-from neuronctl.backends.nxdi_output import find_faults
+from neuronctl.backends.nxdi_output import find_differences, find_faults
+from neuronctl.backends.nxdi_view import link_artifact
 from neuronctl.backends.phases import Mark, Phase
 from neuronctl.host import Host
-from neuronctl.neuron.outlook import flat_settings
-from neuronctl.neuron.written import FILE, compare, read_written
-from neuronctl.plan.make import API_KEY_VARIABLE
+from neuronctl.plan.make import API_KEY_VARIABLE, without_this_machine
 from neuronctl.plan.neuron import TARGET_VARIABLE
 from neuronctl.plan.plan import Plan
 
@@ -113,10 +110,13 @@ class NxdiBackend:
         given = work / "artifact"
         if tree is not None:
             link_artifact(tree, given, plan.profile.shape.features.lora.adapters)
-        env = _environment(plan, host) | {
-            ARTIFACTS_VARIABLE: str(given),
-            WORK_VARIABLE: str(work / "compile"),
-        }
+            env = _environment(plan, host) | {
+                ARTIFACTS_VARIABLE: str(given),
+                WORK_VARIABLE: str(work / "nxd"),
+            }
+        else:
+            make_checkpoint_folder(plan)
+            env = _compile_environment(plan, host, given, work)
         env.pop(API_KEY_VARIABLE, None)
         if api_key is not None:
             env[API_KEY_VARIABLE] = api_key
@@ -132,11 +132,7 @@ class NxdiBackend:
         """Files whole, and a neuron_config.json that says what the plan predicted."""
         if faults := find_faults(tree):
             return Output(tuple(faults))
-        outlook = plan.outlook
-        if outlook is None or outlook.prediction is None:
-            return Output()
-        asked = {path.rpartition(".")[2] for path, _ in flat_settings(outlook.settings)}
-        found = compare(outlook.prediction, read_written(tree), plan.model.config, asked=asked)
+        found = find_differences(plan, tree)
         return Output(
             faults=tuple(str(one) for one in found if one.is_decisive),
             remarks=tuple(str(one) for one in found if not one.is_decisive),
@@ -150,44 +146,6 @@ class NxdiBackend:
     def compiled_again(self, tree: Path, work: Path) -> bool:
         """Never: it is stopped before."""
         return False
-
-
-def link_artifact(tree: Path, folder: Path, adapters: Mapping[str, str]) -> None:
-    """Make `folder` a view of the artifact: its own neuron_config.json, links to all else.
-
-    `adapters` maps their names to their folders on this machine. Raises OSError.
-    """
-    for source in sorted(tree.rglob("*")):
-        target = folder / source.relative_to(tree)
-        if source.is_dir():
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.name == FILE:
-            target.write_bytes(_with_adapters_once(source.read_bytes(), adapters))
-        else:
-            os.symlink(source.resolve(), target)
-
-
-def _with_adapters_once(written: bytes, adapters: Mapping[str, str]) -> bytes:
-    """neuron_config.json with each adapter named once, where it is on this machine.
-
-    NxD Inference saves the paths of adapters beside the name of the JSON file that it read them from, and
-    refuses an adapter that it meets twice with a ValueError when it loads what it has saved: the plugin would
-    compile at each start (nxdi:M/modules/lora_serving/config.py, by its code, not run).
-    """
-    try:
-        data = json.loads(written)
-        config = data["neuron_config"]["lora_config"]
-        if not isinstance(config, dict):
-            return written
-    except (ValueError, LookupError, TypeError):
-        return written
-    config["lora_ckpt_json"] = None
-    for key in ("lora_ckpt_paths", "lora_ckpt_paths_cpu"):
-        if isinstance(config.get(key), dict):
-            config[key] = {name: adapters.get(name, path) for name, path in config[key].items()}
-    return json.dumps(data, indent=2, sort_keys=True).encode()
 
 
 def make_checkpoint_folder(plan: Plan) -> None:
@@ -218,7 +176,8 @@ def _environment(plan: Plan, host: Host) -> dict[str, str]:
 
     neuronx-cc is looked for in PATH (reference: known_issues, path-shadowed-compiler).
     """
-    env = {**host.environ, **{name: str(setting.value) for name, setting in plan.environment.items()}}
+    users = without_this_machine(host.environ) if plan.machine.assumed else host.environ
+    env = {**users, **{name: str(setting.value) for name, setting in plan.environment.items()}}
     paths = [str(plan.stack.python.parent), *filter(None, [env.get("PATH")])]
     return env | {"PATH": os.pathsep.join(paths)}
 

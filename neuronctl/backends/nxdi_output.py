@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from neuronctl.model.safetensors import find_fault
-from neuronctl.neuron.written import FILE, read_written
+from neuronctl.neuron.outlook import flat_settings
+from neuronctl.neuron.written import FILE, Mismatch, compare, read_written
+from neuronctl.plan.plan import Plan
 
 MODEL = "model.pt"
 # More ranks than the cores of the largest UltraServer are no number of ranks.
@@ -38,6 +40,14 @@ def find_faults(tree: Path) -> list[str]:
         faults += _find_model_fault(tree, f"{part}{MODEL}")
         faults += _find_weight_faults(tree, part, config)
     return faults
+
+
+def find_differences(plan: Plan, tree: Path) -> tuple[Mismatch, ...]:
+    """In what a whole compiled folder is not what the plan predicts, decisive fields first."""
+    if plan.outlook is None or plan.outlook.prediction is None:
+        return ()
+    asked = {path.rpartition(".")[2] for path, _ in flat_settings(plan.outlook.settings)}
+    return compare(plan.outlook.prediction, read_written(tree), plan.model.config, asked=asked)
 
 
 def _find_model_fault(tree: Path, name: str) -> Iterator[str]:

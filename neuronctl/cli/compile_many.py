@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neuronctl.cli.invocation import Invocation
-from neuronctl.cli.junit import junit_xml, write_whole
+from neuronctl.cli.junit import junit_xml
 from neuronctl.cli.render import AnswerNotWritten
 from neuronctl.cli.table import columns
 from neuronctl.errors import UsageError
@@ -17,6 +17,7 @@ from neuronctl.precompile.precompile import Precompiled, Way, precompile
 from neuronctl.precompile.verdict import OUTCOMES, Trouble, Verdict, worst
 from neuronctl.result import Message, Result
 from neuronctl.serving.stopped import stopped_by
+from neuronctl.whole_file import write_whole
 
 _WIDEST_ERROR = 60
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
 from neuronctl.errors import Exit
 from neuronctl.precompile.verdict import Verdict
@@ -47,15 +44,3 @@ def _case(verdict: Verdict) -> ET.Element:
 
 def _text(text: str) -> str:
     return _NO_XML.sub("?", text)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one step: a reader finds the old one or the new one. Raises OSError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    except BaseException:
-        with suppress(OSError):
-            aside.unlink()
-        raise

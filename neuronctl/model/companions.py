@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +14,15 @@ from msgspec import structs
 from neuronctl.errors import ModelNotResolved, Place
 from neuronctl.host import Host
 from neuronctl.model.identity import identify_weights
-from neuronctl.model.resolve import download_snapshot, find_snapshot
+from neuronctl.model.resolve import download_snapshot, find_snapshot, weights_missing
 from neuronctl.profile.resolve import Profile
 
 # Many drafts and adapters exist in this form alone, such as yuhuili/EAGLE-LLaMA3.1-Instruct-8B.
 _OLDER_WEIGHTS = ("*.bin",)
+_ADAPTERS = "features.lora.adapters."
+_LONGEST_PATH = 4096
+# A compile writes there; what lies there before is not read.
+_WRITTEN = ("quantized_checkpoints_path",)
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,9 @@ def fetch_companions(profile: Profile, host: Host) -> bool:
                 code="model.download-forbidden",
             )
         download_snapshot(said, None, host, further=_OLDER_WEIGHTS)
-        if find_snapshot(said, None, host, config) is None:
+        if _find(key, said, host).path is None:
             raise ModelNotResolved(
-                f"{said} has no {config}",
+                f"{said} has no {config}, or no weights",
                 place=place,
                 fix=f"name another for {key}",
                 code="model.no-config",
@@ -86,10 +92,7 @@ def with_local_companions(profile: Profile, companions: tuple[Companion, ...]) -
     speculative = structs.replace(
         features.speculative, model=paths.get("features.speculative.model", features.speculative.model)
     )
-    adapters = {
-        name: paths.get(f"features.lora.adapters.{name}", said)
-        for name, said in features.lora.adapters.items()
-    }
+    adapters = {name: paths.get(f"{_ADAPTERS}{name}", said) for name, said in features.lora.adapters.items()}
     lora = structs.replace(features.lora, adapters=adapters)
     changed = structs.replace(features, speculative=speculative, lora=lora)
     return replace(profile, shape=structs.replace(profile.shape, features=changed))
@@ -106,7 +109,7 @@ def _named(profile: Profile) -> Iterator[tuple[str, str, str]]:
     if features.speculative.model is not None:
         yield "features.speculative.model", features.speculative.model, "config.json"
     for name, said in features.lora.adapters.items():
-        yield f"features.lora.adapters.{name}", said, "adapter_config.json"
+        yield f"{_ADAPTERS}{name}", said, "adapter_config.json"
 
 
 def _is_path(said: str) -> bool:
@@ -119,6 +122,60 @@ def _find(key: str, said: str, host: Host) -> Companion:
         return Companion(key, said, folder.resolve(), identify_weights(folder.resolve(), host))
     if _is_path(said):
         return Companion(key, said, None, None)
-    config = "adapter_config.json" if ".adapters." in key else "config.json"
-    snapshot = find_snapshot(said, None, host, config)
+    from huggingface_hub.errors import HFValidationError
+
+    is_adapter = key.startswith(_ADAPTERS)
+    try:
+        snapshot = find_snapshot(said, None, host, "adapter_config.json" if is_adapter else "config.json")
+    except HFValidationError:
+        return Companion(key, said, None, None)
+    if snapshot is not None and not _has_weights(snapshot, is_adapter):
+        snapshot = None
     return Companion(key, said, snapshot, snapshot.name if snapshot else None)
+
+
+def _has_weights(snapshot: Path, is_adapter: bool) -> bool:
+    if is_adapter:
+        return any(snapshot.glob("adapter_model.*"))
+    return weights_missing(snapshot) is None
+
+
+def identify_named(values: Iterable[object], host: Host) -> dict[str, str]:
+    """Path → what tells its content from another's, for every path among `values`, at any depth.
+
+    For folders of weights and files of JSON that raw settings name: a draft in `--speculative-config`, a list
+    of adapters and the adapters in it. What is there decides what is compiled, so it belongs to the key.
+    """
+    found: dict[str, str] = {}
+    for text in _texts(values):
+        if "/" not in text or text in found or len(text) > _LONGEST_PATH:
+            continue
+        path = host.expand(text)
+        try:
+            if path.is_dir():
+                found[text] = identify_weights(path.resolve(), host)
+            elif path.suffix == ".json" and path.is_file():
+                content = path.read_bytes()
+                inner = identify_named([_json(content)], host)
+                found[text] = hashlib.sha256(content + json.dumps(inner).encode()).hexdigest()
+        except (OSError, ValueError):  # ValueError: a NUL character
+            continue
+    return found
+
+
+def _texts(values: Iterable[object]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            read = _json(value.encode()) if value[:1] in ("{", "[") else None
+            yield from [value] if read is None else _texts([read])
+        elif isinstance(value, Mapping):
+            yield from _texts(one for key, one in value.items() if key not in _WRITTEN)
+        elif isinstance(value, (list, tuple)):
+            yield from _texts(value)
+
+
+def _json(text: bytes) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from neuronctl.digest import digests
 from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
+from neuronctl.whole_file import write_whole
 
 # What is read as weights, or says which files are; also what adapters and quantised checkpoints consist of.
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json")
@@ -21,7 +22,7 @@ def identify_weights(folder: Path, host: Host) -> str:
     """The BLAKE3 (64 hex digits) over the names and contents of the folder's weights and configuration.
 
     Reading them takes as long as the disk needs, so the digest of each file is remembered by its path,
-    size, time of change and inode, under `$NEURONCTL_HOME/identity`; a file in which any of these differs is
+    size, times of change and inode, under `$NEURONCTL_HOME/identity`; a file in which any of these differs is
     read again. Where nothing can be written there, nothing is remembered. Raises ModelNotResolved for a
     file that cannot be read.
     """
@@ -47,7 +48,9 @@ def identify_weights(folder: Path, host: Host) -> str:
     return blake3(together.encode()).hexdigest()
 
 
-Facts = tuple[str, int, int, int]
+Facts = tuple[str, int, int, int, int]
+# What trainers leave beside the weights.
+_NO_WEIGHTS = ("training_args.", "optimizer.", "scheduler.", "rng_state", "scaler.")
 
 
 def _names(folder: Path) -> list[str]:
@@ -55,38 +58,33 @@ def _names(folder: Path) -> list[str]:
         return [
             entry.name
             for entry in entries
-            if entry.is_file() and (entry.name.endswith(_WEIGHTS) or entry.name in _CONFIGURATIONS)
+            if entry.is_file()
+            and (entry.name.endswith(_WEIGHTS) or entry.name in _CONFIGURATIONS)
+            and not entry.name.startswith(_NO_WEIGHTS)
         ]
 
 
 def _facts(path: Path) -> Facts:
     facts = path.stat()
-    return str(path), facts.st_size, facts.st_mtime_ns, facts.st_ino
+    # st_ctime too: other weights may have the size, the mtime (`touch -r`, a tar) and the inode of those that
+    # were deleted before them.
+    return str(path), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino
 
 
 def _recall(memory: Path) -> dict[str, tuple[str, Facts]]:
     try:
         data = json.loads(memory.read_bytes())
         return {
-            str(name): (str(digest), (str(path), int(size), int(time), int(inode)))
-            for name, (digest, (path, size, time, inode)) in data.items()
+            str(name): (str(digest), (str(path), int(size), int(mtime), int(ctime), int(inode)))
+            for name, (digest, (path, size, mtime, ctime, inode)) in data.items()
         }
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
 def _remember(memory: Path, known: Mapping[str, tuple[str, Facts]]) -> None:
-    import tempfile
-
     with suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        fd, fresh = tempfile.mkstemp(dir=memory.parent)
-        try:
-            with open(fd, "w", encoding="utf-8") as file:
-                json.dump(known, file)
-            os.replace(fresh, memory)
-        except OSError:
-            os.unlink(fresh)
+        write_whole(memory, json.dumps(known).encode())
 
 
 def _unreadable(path: Path, error: OSError) -> ModelNotResolved:

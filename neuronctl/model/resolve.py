@@ -231,7 +231,7 @@ def _from_snapshot(section: ModelSection, snapshot: Path) -> Model:
         revision=section.revision,
         source="hub",
         path=snapshot,
-        here=_weights_missing(snapshot) is None,
+        here=weights_missing(snapshot) is None,
         config=config,
         facts=model_facts(config, section.id),
         commit=snapshot.name,
@@ -252,11 +252,11 @@ def _not_downloaded(section: ModelSection, part: str = "") -> ModelNotResolved:
 
 def _check_weights(folder: Path, *, fix: str) -> None:
     """Raise ModelNotResolved where weights are missing."""
-    if missing := _weights_missing(folder):
+    if missing := weights_missing(folder):
         raise ModelNotResolved(f"{folder} {missing}", fix=fix, code="model.no-weights")
 
 
-def _weights_missing(folder: Path) -> str | None:
+def weights_missing(folder: Path) -> str | None:
     """What the folder lacks of its weights, in words: files that an index names, or any weights at all."""
     for index in (folder / "model.safetensors.index.json", folder / "pytorch_model.bin.index.json"):
         if not index.is_file():

@@ -52,8 +52,10 @@ _DECISIVE = frozenset(
         "save_sharded_checkpoint",
     }
 )
-# Objects with defaults of their own, that differ between releases: there or not there is what matters.
+# Objects with defaults of their own, that differ between releases: whether they are there matters, and these
+# of their fields.
 _OBJECTS = frozenset({"on_device_sampling_config", "lora_config", "chunked_prefill_config"})
+_DECISIVE_INSIDE = ("dynamic", "global_topk", "do_sample", "dynamic_multi_lora")
 # Where something lies is not what it is.
 _PLACES = frozenset({"quantized_checkpoints_path", "lora_ckpt_json", "lora_ckpt_paths"})
 # What config.json says of a model's shape, as far as the compiled graphs depend on it.
@@ -151,6 +153,10 @@ def _compare(
         if field in _OBJECTS:
             if (ours is None) != (theirs is None):
                 yield Mismatch(prefix + field, _short(ours), _short(theirs), True)
+            for name in _DECISIVE_INSIDE:
+                one, other = _inner(ours, name), _inner(theirs, name)
+                if one is not None and other is not None and one != other:
+                    yield Mismatch(f"{prefix}{field}.{name}", one, other, True)
             continue
         if _plain(ours) != _plain(theirs):
             yield Mismatch(prefix + field, ours, theirs, field in _DECISIVE or field in asked)
@@ -181,6 +187,10 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     return value
+
+
+def _inner(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, Mapping) else None
 
 
 def _short(value: object) -> object:

@@ -17,6 +17,7 @@ KEY_FORMAT = 1
 SERVING_ONLY_ARGUMENTS = frozenset(
     {
         "served_model_name",
+        "tokenizer",
         "chat_template",
         "chat_template_content_format",
         "tool_call_parser",

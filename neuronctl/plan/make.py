@@ -82,7 +82,7 @@ def make_plan(
     check_passthrough(passthrough)
     backend = choose_backend(profile, stack)
     if machine.assumed:
-        environ = _without_this_machine(environ)
+        environ = without_this_machine(environ)
     given = Given(profile, model, machine, stack, environ, tuple(passthrough), home, identities or {})
     decided = _decide(backend, given)
     has_api_key = api_key(profile, environ) is not None
@@ -122,7 +122,7 @@ def make_plan(
     )
 
 
-def _without_this_machine(environ: Mapping[str, str]) -> dict[str, str]:
+def without_this_machine(environ: Mapping[str, str]) -> dict[str, str]:
     """This shell's variables without those that are about this machine's cores."""
     return {
         name: value

@@ -155,13 +155,13 @@ def neuron_key_inputs(
     versions: Collection[str],
     variables: Collection[str],
     without: Collection[str] = (),
-    holds_weights: bool = False,
+    reads_model: bool = False,
 ) -> dict[str, object]:
     """The inputs of the key that the two backends share.
 
     `versions` names the distributions and `variables` those of the environment that change what is
-    compiled; `without` the arguments that do not, or that are in the key in another form. An output that
-    `holds_weights` does not depend on where the model lies.
+    compiled; `without` the arguments that do not, or that are in the key in another form. `reads_model`:
+    what is compiled is of use only where the model lies in the same folder.
     """
     instance = given.machine.instance
     values = {name: setting.value for name, setting in engine.items()}
@@ -171,31 +171,44 @@ def neuron_key_inputs(
         "versions": {name: given.stack.versions[name] for name in versions if name in given.stack.versions},
         "python": ".".join(given.stack.python_version.split(".")[:2]),
         "machine": {"target": instance.compiler_target if instance else None, "lnc": outlook.lnc},
-        "model": _model_identity(given.model, with_path=not holds_weights),
+        "model": _model_identity(given.model) | ({"path": str(given.model.path)} if reads_model else {}),
         "engine": compiling_arguments(values, without=without),
         "passthrough": compiling_passthrough(given.passthrough),
-        "environment": _without_target(given, compiling_variables(given.keyed(environment), variables)),
+        "environment": _said_elsewhere(
+            given, outlook.lnc, compiling_variables(given.keyed(environment), variables)
+        ),
     }
 
 
-def _without_target(given: Given, variables: dict[str, str]) -> dict[str, str]:
-    """What says again which machine it is for is left out: without a device it must be said, with one not."""
+# Flags of the compiler's wrapper about its cache and its words (reference: env_vars, NEURON_CC_FLAGS).
+_WRAPPER_FLAGS = ("--cache_dir", "--no_cache", "--log_level", "--retry_failed_compilation")
+
+
+def _said_elsewhere(given: Given, lnc: int, variables: dict[str, str]) -> dict[str, str]:
+    """The variables without what is no setting of the compile, or stands in the key already.
+
+    Without a device the platform must be said, with one it need not be; so for the LNC.
+    """
     instance = given.machine.instance
-    said = variables.get(TARGET_VARIABLE)
-    if said is not None and instance is not None and said == instance.compiler_target:
-        return {name: value for name, value in variables.items() if name != TARGET_VARIABLE}
-    return variables
+    kept = dict(variables)
+    if instance is not None and kept.get(TARGET_VARIABLE) == instance.compiler_target:
+        del kept[TARGET_VARIABLE]
+    if kept.get(LNC_VARIABLE) == str(lnc):
+        del kept[LNC_VARIABLE]
+    if "NEURON_CC_FLAGS" in kept:
+        words = kept.pop("NEURON_CC_FLAGS").split()
+        if flags := [word for word in words if word.partition("=")[0] not in _WRAPPER_FLAGS]:
+            kept["NEURON_CC_FLAGS"] = " ".join(flags)
+    return kept
 
 
-def _model_identity(model: Model, *, with_path: bool) -> dict[str, object]:
+def _model_identity(model: Model) -> dict[str, object]:
     """What tells one model's weights from another's: a commit, else a digest, else the folder."""
     if model.commit is not None:
-        found: dict[str, object] = {"id": model.id, "commit": model.commit, "config": model.config}
-    elif model.identity is not None:
-        found = {"weights": model.identity, "config": model.config}
-    else:
-        return {"path": str(model.path), "config": model.config}
-    return found | ({"path": str(model.path)} if with_path and model.source == "folder" else {})
+        return {"id": model.id, "commit": model.commit, "config": model.config}
+    if model.identity is not None:
+        return {"weights": model.identity, "config": model.config}
+    return {"path": str(model.path), "config": model.config}
 
 
 def renamed(value: object, names: Mapping[str, str]) -> object:

@@ -59,6 +59,7 @@ _COMPILING_VERSIONS = (
     "libneuronxla",
     "nki",
     "torch",
+    "torch-xla",
     "transformers",
 )
 SECTION = "override_neuron_config"
@@ -298,7 +299,7 @@ def _key_inputs(
         versions=_COMPILING_VERSIONS,
         variables=_COMPILING_VARIABLES,
         without=("additional_config", "lora_modules"),
-        holds_weights=holds_weights,
+        reads_model=not holds_weights,
     )
     adapters = given.profile.shape.features.lora.adapters
     names = given.identities
@@ -315,6 +316,7 @@ def _key_inputs(
     }
     return shared | {
         "engine": renamed(shared["engine"], names),
+        "named": sorted(set(names.values())),
         "neuron_config": renamed(neuron, named),
         "adapters": {name: names.get(path, path) for name, path in adapters.items()},
     }

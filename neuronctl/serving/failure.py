@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ def what_to_try(details: Mapping[str, object], log: Path) -> str:
 
 
 def _explain(outcome: Outcome[Any], log: Path) -> Explanation | None:
-    code = -outcome.signal if outcome.signal is not None else outcome.code
+    code = outcome.code
+    if outcome.signal is not None and (outcome.killed_from_outside or outcome.signal != signal.SIGKILL):
+        code = -outcome.signal  # a KILL of our own explains nothing
     try:
         with log.open("rb") as stream:
             stream.seek(max(0, log.stat().st_size - _READ_BYTES))

@@ -200,6 +200,7 @@ class State:
     after: Literal["stop", "restart", "fail"] = "stop"
     asked_at: float | None = None
     stopped_by: int | None = None
+    timed_out: bool = False
     reason: str = ""
 
     @property
@@ -402,7 +403,7 @@ def _tick(state: State, event: Tick, now: float, policy: Policy) -> Step:
         reason = f"{policy.called} was not ready after {policy.ready_timeout_s:g} s, in phase {state.phase}"
         if state.probe_why:
             reason += f" (last answer to the readiness request: {state.probe_why})"
-        return _give_up_child(state, reason, now)
+        return _give_up_child(replace(state, timed_out=True), reason, now)
     quiet_s = now - max(state.child_since, event.output_at or 0.0)
     if policy.stall_s is not None and quiet_s >= policy.stall_s:
         reason = f"{policy.called} printed nothing for {policy.stall_s:g} s, in phase {state.phase}"

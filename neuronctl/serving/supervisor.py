@@ -92,8 +92,8 @@ class Outcome(Generic[T]):
     `killed_from_outside`: by a SIGKILL that was not ours, which mostly is a want of memory; `out_of_memory`:
     the kernel says that it was. `phase_at_end`: where the last child was when it ended or began to stop.
     `phases_s`: how long each phase of the first child took, until it was ready or ended. `stopped_by`: the
-    signal that asked us to stop. `last_lines`, `error_lines`: of the last child's log. `value`: what
-    `when_ready` returned.
+    signal that asked us to stop. `timed_out`: it was not ready in time. `last_lines`, `error_lines`: of the
+    last child's log. `value`: what `when_ready` returned.
     """
 
     status: Status
@@ -113,6 +113,7 @@ class Outcome(Generic[T]):
     peak_memory_bytes: int
     left: tuple[int, ...]
     value: T | None
+    timed_out: bool = False
 
 
 def supervise(
@@ -368,6 +369,7 @@ class _Supervision(Generic[T]):
             peak_memory_bytes=self.peak_memory_bytes,
             left=ended.left if ended else (),
             value=self.done.value if self.done else None,
+            timed_out=state.timed_out,
         )
 
 

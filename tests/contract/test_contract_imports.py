@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"profile"},),
     ({"runs"}, {"child", "child_log", "child_guard"}),
     ({"host"},),
-    ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"digest"}),
+    ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"digest"}, {"whole_file"}),
     ({"__init__"},),
 )
 PLACES = {part: (height, group) for height, layer in enumerate(LAYERS) for group in layer for part in group}

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from neuronctl.backends import nxdi_child
-from neuronctl.backends.nxdi import NxdiBackend, link_artifact
+from neuronctl.backends.nxdi import NxdiBackend
 from neuronctl.backends.nxdi_output import find_faults
+from neuronctl.backends.nxdi_view import link_artifact
 from neuronctl.model.safetensors import find_fault
 from tests.plan_sample import neuron_plan, sample_host
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -54,18 +55,34 @@ def test_what_is_remembered_is_used_and_what_is_damaged_is_not(folder: Path, tmp
     host = sample_host(tmp_path)
     first = identify_weights(folder, host)
     (memory,) = (host.neuronctl_home / "identity").iterdir()
+    known = json.loads(memory.read_text())
+    assert sorted(known) == ["config.json", "model-1.safetensors", "model-2.safetensors"]
     content = memory.read_text()
-    assert content.count("model-") == 4  # two names and their paths
-    # Another content under the same facts is not noticed: that is what remembering means.
-    file = folder / "model-1.safetensors"
-    facts = file.stat()
-    with file.open("r+b") as stream:
-        stream.write(b"z")
-    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    assert identify_weights(folder, host) == first
+    memory.write_text(content.replace(known["model-1.safetensors"][0], "0" * 64))
+    assert identify_weights(folder, host) != first
     for damaged in ("", "[]", '{"model-1.safetensors": 3}', content[:50]):
         memory.write_text(damaged)
-        assert identify_weights(folder, host) != first
+        assert identify_weights(folder, host) == first
+
+
+def test_other_weights_of_the_same_size_and_time_are_noticed(folder: Path, tmp_path: Path) -> None:
+    """As two fine-tunes of one model that were unpacked from archives."""
+    host = sample_host(tmp_path)
+    first = identify_weights(folder, host)
+    file = folder / "model-1.safetensors"
+    facts = file.stat()
+    file.unlink()
+    file.write_bytes(b"z" * 1000)
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert identify_weights(folder, host) != first
+
+
+def test_what_trainers_leave_does_not_matter(folder: Path, tmp_path: Path) -> None:
+    host = sample_host(tmp_path)
+    first = identify_weights(folder, host)
+    (folder / "training_args.bin").write_bytes(b"x")
+    (folder / "optimizer.pt").write_bytes(b"x")
+    assert identify_weights(folder, host) == first
 
 
 def test_a_link_is_what_it_leads_to(folder: Path, tmp_path: Path) -> None:

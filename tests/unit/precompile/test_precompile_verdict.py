@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from neuronctl.cli.junit import junit_xml, write_whole
+from neuronctl.cli.junit import junit_xml
 from neuronctl.errors import (
     CompileFailed,
     Exit,
@@ -19,6 +19,7 @@ from neuronctl.errors import (
 )
 from neuronctl.precompile.verdict import OUTCOMES, WORST_FIRST, Trouble, Verdict, worst
 from neuronctl.result import Finding
+from neuronctl.whole_file import write_whole
 
 PAGE = Path(__file__).parents[3] / "docs" / "exit-codes.md"
 FAILED = CompileFailed(
