@@ -157,16 +157,19 @@ def _in_named_folder(
         )
     if policy == "cached-only" and not is_filled(folder):
         raise CacheMiss(f"nothing is compiled in {folder}", fix=f"neuronctl compile {plan.retyped}")
-    built = None
-    with open_run(host, plan.profile.name, "compile") as run:
-        if not is_filled(folder):
-            built = compile_named(plan, host, folder, run.log, tell, lock_timeout_s=lock_timeout_s)
+    built, log = None, None
+    if not is_filled(folder):
+        with open_run(host, plan.profile.name, "compile") as run:
+            built, log = (
+                compile_named(plan, host, folder, run.log, tell, lock_timeout_s=lock_timeout_s),
+                run.log,
+            )
     check_named(plan, folder, tell)
     return Compiled(
         folder,
         built=built is not None,
         took_s=host.monotonic() - began,
-        log=run.log if built else None,
+        log=log,
         retries=built.retries if built else 0,
     )
 

@@ -11,10 +11,11 @@ import os
 from pathlib import Path
 
 from neuronctl.artifacts.tree import remove
+from neuronctl.backends.nxdi_output import find_differences, find_faults
 from neuronctl.building import Built, Tell, build
-from neuronctl.errors import ArtifactDamaged, ArtifactDrifted
+from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, UsageError
 from neuronctl.host import Host
-from neuronctl.neuron.written import Mismatch, compare, read_written
+from neuronctl.neuron.written import Mismatch, read_written
 from neuronctl.plan.plan import Plan
 from neuronctl.result import Message, Progress
 
@@ -34,17 +35,17 @@ def named_folder(plan: Plan, host: Host) -> Path | None:
     if said is None:
         setting = plan.environment.get(VARIABLE)
         said = str(setting.value) if setting is not None else host.environ.get(VARIABLE)
-    return host.expand(said) if said else None
+    return Path(os.path.realpath(host.expand(said))) if said else None
 
 
 def is_filled(folder: Path) -> bool:
     """Whether there is anything in it. Raises MachineUnfit where that cannot be seen."""
     from neuronctl.artifacts.disk import using
 
-    with using(folder):
+    with using(folder, named=True):
         try:
-            with os.scandir(folder) as entries:
-                return any(entries)
+            # A disk of one's own begins with lost+found.
+            return any(name != "lost+found" for name in os.listdir(folder))
         except FileNotFoundError:
             return False
 
@@ -54,8 +55,6 @@ def check_named(plan: Plan, folder: Path, tell: Tell) -> None:
 
     Raises ArtifactDamaged where it cannot be loaded, ArtifactDrifted where it is of other settings.
     """
-    from neuronctl.backends.nxdi_output import find_faults
-
     if faults := find_faults(folder):
         raise ArtifactDamaged(
             f"{folder} cannot be loaded: {'; '.join(faults[:4])}",
@@ -84,7 +83,8 @@ def compile_named(
 ) -> Built | None:
     """Compile into a folder that is not there or empty; it appears with all that belongs into it, or not.
 
-    None where another process did it meanwhile. Raises what `build` raises, and LockTimedOut.
+    None where another process did it meanwhile. Raises what `build` raises, LockTimedOut, and UsageError for
+    the root of a file system.
     """
     from neuronctl.artifacts.build import LOCK_TIMEOUT_S
     from neuronctl.artifacts.disk import using
@@ -94,24 +94,29 @@ def compile_named(
     def waiting(holder: Holder, waited_s: float) -> None:
         tell(Progress(f"waiting for {holder}", waited_s))
 
+    if os.path.ismount(folder):
+        raise UsageError(
+            f"{folder} is the root of a file system, in whose place nothing can be put in one step",
+            fix=f"name a folder in it, such as {folder / 'compiled'}",
+        )
     timeout_s = LOCK_TIMEOUT_S if lock_timeout_s is None else lock_timeout_s
     what = f"compile {plan.profile.name}"
     beside = folder.parent
-    with using(beside):
+    with using(beside, named=True):
         beside.mkdir(parents=True, exist_ok=True)
     with lock(beside / f".{folder.name}.lock", host, what=what, timeout_s=timeout_s, on_wait=waiting):
         if is_filled(folder):
             return None
         tell(Message(f"nothing is compiled in {folder} yet; compiling", "step"))
         # The same names each time: what a killed compile left is found, and the compiler's cache fits.
-        with using(beside):
+        with using(beside, named=True):
             aside = beside / f".{folder.name}.compiling"
             remove(aside)
             stage = make_stage(aside, beside / f".{folder.name}.work")
         try:
-            with using(beside, foreign=True):
+            with using(beside, foreign=True, named=True):
                 built = build(plan, host, stage, log, tell)
-            with using(beside):
+            with using(beside, named=True):
                 os.replace(stage.path, folder)  # takes the place of an empty folder
         finally:
             close_stage(stage)
@@ -126,11 +131,8 @@ def _way_out(decisive: list[Mismatch]) -> str:
 
 
 def _mismatches(plan: Plan, folder: Path) -> tuple[Mismatch, ...]:
-    if plan.outlook is None or plan.outlook.prediction is None:
-        return ()
-    written = read_written(folder)
-    found = compare(plan.outlook.prediction, written, plan.model.config, asked=plan.outlook.settings)
-    made_from = written.model.get(_MADE_FROM)
+    found = find_differences(plan, folder)
+    made_from = read_written(folder).model.get(_MADE_FROM)
     if isinstance(made_from, str) and Path(made_from).resolve() != plan.model.path.resolve():
         place = Mismatch(_MADE_FROM, str(plan.model.path), made_from, is_decisive=not plan.force)
         return (place, *found)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from neuronctl.launching import Served
 
 
+# From here on reading takes long enough to be told.
+_MUCH_BYTES = 2**30
+
+
 @dataclass(frozen=True)
 class Request:
     """What the user asked for, before anything is looked up.
@@ -68,8 +72,14 @@ class Request:
         return " ".join(word if word == "--" else quote(word) for word in words)
 
 
-def plan_request(request: Request, host: Host, *, may_download: bool = False) -> Plan:
-    """profile → model → plan. Reads files only, unless `may_download` allows a hub model to be fetched."""
+def plan_request(
+    request: Request, host: Host, *, may_download: bool = False, tell: Tell | None = None
+) -> Plan:
+    """profile → model → plan. Fetches nothing, unless `may_download` allows it for a hub model.
+
+    The weights of a local model for Neuron are read once, to tell them from others, which may take minutes:
+    `tell` hears of it.
+    """
     profile = load_profile(request.reference, host, sets=request.sets, flags=request.flags)
     stack = _stack(request, profile, host)
     section = profile.shape.model
@@ -79,14 +89,14 @@ def plan_request(request: Request, host: Host, *, may_download: bool = False) ->
         model = resolve_model(section, host, search=stack.paths)
     identities: Mapping[str, str] = {}
     if stack.generation != "cpu":
-        profile, model, identities = _told_apart(profile, model, request.passthrough, host)
+        profile, model, identities = _told_apart(profile, model, request.passthrough, host, tell)
     plan = make_plan(
         profile,
         model,
         _machine(request, host),
         stack,
         host.environ,
-        passthrough=request.passthrough,
+        passthrough=_absolute(request.passthrough, host),
         public_without_key=request.public_without_key,
         force=request.force,
         home=str(host.neuronctl_home),
@@ -110,7 +120,7 @@ def _compiled_keys(host: Host) -> list[str]:
 
 
 def _told_apart(
-    profile: Profile, model: Model, passthrough: Sequence[str], host: Host
+    profile: Profile, model: Model, passthrough: Sequence[str], host: Host, tell: Tell | None
 ) -> tuple[Profile, Model, Mapping[str, str]]:
     """What plans for Neuron need beyond the configuration: sizes, and what tells weights from others."""
     from neuronctl.model.companions import (
@@ -122,14 +132,42 @@ def _told_apart(
     from neuronctl.model.identity import identify_weights
     from neuronctl.model.size import weight_bytes
 
+    def reading(size_bytes: int) -> None:
+        if tell is not None and size_bytes >= _MUCH_BYTES:
+            size = f"{size_bytes / 2**30:.0f} GiB"
+            tell(Message(f"reading {size} of weights in {model.path} once, to tell them from others", "step"))
+
     model = replace(model, weights=weight_bytes(model))
     if model.here and model.commit is None:
-        model = replace(model, identity=identify_weights(model.path, host))
+        model = replace(model, identity=identify_weights(model.path, host, on_read=reading))
     companions = find_companions(profile, host)
-    profile = with_local_companions(profile, companions)
+    profile = _with_absolute_paths(with_local_companions(profile, companions), host)
     shape = profile.shape
     raw = (shape.neuron, shape.engine.extra, shape.engine.speculative_config, list(passthrough))
     return profile, model, {**identify_named(raw, host), **identities(companions)}
+
+
+def _with_absolute_paths(profile: Profile, host: Host) -> Profile:
+    """The profile with absolute paths in raw settings: what compiles runs in a folder of its own."""
+    neuron = dict(profile.shape.neuron)
+    for key in ("quantized_checkpoints_path", "lora_ckpt_json"):
+        if isinstance(neuron.get(key), str):
+            neuron[key] = str(host.expand(neuron[key]))
+    if neuron == profile.shape.neuron:
+        return profile
+    from msgspec import structs
+
+    return replace(profile, shape=structs.replace(profile.shape, neuron=neuron))
+
+
+def _absolute(words: Sequence[str], host: Host) -> tuple[str, ...]:
+    """Words for vLLM, with relative paths (`./x`, `--flag=../x`) as absolute ones, for the same reason."""
+    found = []
+    for word in words:
+        flag, is_said, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        is_path = value.startswith(("./", "../", "~/"))
+        found.append(f"{flag}{is_said}{host.expand(value)}" if is_path else word)
+    return tuple(found)
 
 
 def compile_request(
@@ -270,25 +308,25 @@ def _ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> P
 
     request = replace(request, carry_out=True)
     try:
-        plan = plan_request(request, host)
+        plan = plan_request(request, host, tell=tell)
     except ModelNotResolved as error:
         if error.error_code != "model.not-downloaded" or _is_only_assumed(request, host):
             raise
         tell(Message(f"{error.what}; downloading", "step"))
-        plan = plan_request(request, host, may_download=True)
+        plan = plan_request(request, host, may_download=True, tell=tell)
     refuse_errors(plan)
     _tell_findings(plan, tell)
     check_runnable(plan, request, host, serving=serving)
     if plan.model.source == "hub" and plan.profile.shape.model.download == "always":
         tell(Message(f"looking for news of {plan.model.id} on the hub", "step"))
-        plan = plan_request(request, host, may_download=True)
+        plan = plan_request(request, host, may_download=True, tell=tell)
         refuse_errors(plan)
     if not plan.model.here:
         tell(Message(f"preparing the model {plan.model.id} in {plan.model.path}", "step"))
         fetch_model(plan.model, host, python=plan.stack.python)
-        plan = plan_request(request, host)  # a hub may have had news
+        plan = plan_request(request, host, tell=tell)  # a hub may have had news
         refuse_errors(plan)
     if plan.backend != "cpu" and fetch_companions(plan.profile, host):
-        plan = plan_request(request, host)
+        plan = plan_request(request, host, tell=tell)
         refuse_errors(plan)
     return plan

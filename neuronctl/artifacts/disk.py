@@ -45,8 +45,10 @@ def free_bytes(path: Path) -> int | None:
 
 
 @contextmanager
-def using(root: Path, *, foreign: bool = False) -> Iterator[None]:
+def using(root: Path, *, foreign: bool = False, named: bool = False) -> Iterator[None]:
     """Turn what the disk under the store `root` refuses into MachineUnfit, with a way out.
+
+    `named`: it is no store, but a folder that the user named for compiled output.
 
     `foreign` is for code that is not the store's own, which also touches other places: only a refused
     write that names no file, or one inside the store, is then the store's trouble.
@@ -54,13 +56,13 @@ def using(root: Path, *, foreign: bool = False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        unfit = _unfit(error, root, foreign)
+        unfit = _unfit(error, root, foreign, named)
         if unfit is None:
             raise
         raise unfit from error
 
 
-def _unfit(error: OSError, root: Path, foreign: bool) -> MachineUnfit | None:
+def _unfit(error: OSError, root: Path, foreign: bool, is_named: bool) -> MachineUnfit | None:
     if error.errno is None:
         return None
     named = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else None
@@ -74,13 +76,15 @@ def _unfit(error: OSError, root: Path, foreign: bool) -> MachineUnfit | None:
         return None
     full = error.errno in _FULL
     free = free_bytes(root)
-    what = f"The store cannot be used: {named or root}: {why}"
+    whose = "The folder for compiled output" if is_named else "The store"
+    what = f"{whose} cannot be used: {named or root}: {why}"
     if free is not None and full:
         what += f"; {free / 1e9:.2f} GB free"
-    fix = "Free some space, or keep" if full else "Make it readable and writable for this user, or keep"
+    fix = "Free some space" if full else "Make it readable and writable for this user"
+    way_out = "keep the store on another disk: NEURONCTL_HOME=/path/to/folder"
     return MachineUnfit(
         what + ".",
-        fix=f"{fix} the store on another disk: NEURONCTL_HOME=/path/to/folder",
+        fix=f"{fix}, or {'name another folder' if is_named else way_out}",
         code="store.full" if full else "store.unusable",
         details={"path": named or str(root), "free_bytes": free, "errno": errno.errorcode[error.errno]},
     )

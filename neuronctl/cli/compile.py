@@ -51,7 +51,9 @@ def _next(plan: Plan, request: Request) -> str:
 
 def check_artifact(request: Request, call: Invocation) -> Result:
     """Whether the artifact is there and whole. Raises CacheMiss and ArtifactDamaged."""
-    plan = plan_request(replace(request, carry_out=True), call.host)  # as the compile plans it
+    plan = plan_request(
+        replace(request, carry_out=True), call.host, tell=call.tell
+    )  # as the compile plans it
     refuse_errors(plan)
     if plan.profile.shape.artifacts.policy == "never":
         raise UsageError("with --policy never there is no artifact to check", fix="use --policy auto")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def show_plan(request: Request, call: Invocation) -> Result:
     """Make the plan; exit 1 if a finding says that it cannot work."""
-    plan = plan_request(request, call.host)
+    plan = plan_request(request, call.host, tell=call.tell)
     compiled = is_compiled(plan, call)
     return Result(
         command="plan",

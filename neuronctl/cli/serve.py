@@ -29,7 +29,7 @@ def dry_run_serve(request: Request, call: Invocation) -> Result:
     """What would run. Raises PlanRefused as serving would."""
     from neuronctl.cli.plan import describe_plan, is_compiled, plan_text
 
-    plan = plan_request(request, call.host)
+    plan = plan_request(request, call.host, tell=call.tell)
     refuse_errors(plan)
     compiled = is_compiled(plan, call)
     return Result(

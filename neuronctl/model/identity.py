@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,13 +18,15 @@ _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json")
 _CONFIGURATIONS = ("config.json", "adapter_config.json")
 
 
-def identify_weights(folder: Path, host: Host) -> str:
+def identify_weights(
+    folder: Path, host: Host, *, on_read: Callable[[int], None] = lambda size_bytes: None
+) -> str:
     """The BLAKE3 (64 hex digits) over the names and contents of the folder's weights and configuration.
 
     Reading them takes as long as the disk needs, so the digest of each file is remembered by its path,
     size, times of change and inode, under `$NEURONCTL_HOME/identity`; a file in which any of these differs is
-    read again. Where nothing can be written there, nothing is remembered. Raises ModelNotResolved for a
-    file that cannot be read.
+    read again, and `on_read` is told how many bytes that takes. Where nothing can be written there, nothing
+    is remembered. Raises ModelNotResolved for a file that cannot be read.
     """
     from blake3 import blake3
 
@@ -37,6 +39,8 @@ def identify_weights(folder: Path, host: Host) -> str:
     known = _recall(memory)
     unknown = [name for name in files if known.get(name, ("", ()))[1] != facts[name]]
     found = {name: known[name][0] for name in files if name not in unknown}
+    if unknown:
+        on_read(sum(facts[name][1] for name in unknown))
     read = digests([(files[name], facts[name][1]) for name in unknown])
     for name, digest in zip(unknown, read, strict=True):
         if isinstance(digest, OSError):

@@ -133,7 +133,7 @@ class _Precompile:
         """Plan one profile. One that is not refused and has no plan afterwards, a child is asked about."""
         request, verdict = replace(self.requests[reference], carry_out=True), self.verdicts[reference]
         try:
-            plan = plan_request(request, self.host)
+            plan = plan_request(request, self.host, tell=self.tell)
             verdict = replace(verdict, name=plan.profile.name, key=plan.key, findings=plan.findings)
             refuse_errors(plan)
             if not self.way.check:

@@ -91,5 +91,6 @@ class NeuronTerminal(Terminal):
 
     def served(self) -> str:
         """What the last server says that it serves."""
-        lines = [line for log in self.logs() for line in log.read_text().splitlines() if "stand-in: " in line]
+        logs = sorted(self.logs(), key=lambda log: log.stat().st_mtime_ns)
+        lines = [line for log in logs for line in log.read_text().splitlines() if "stand-in: " in line]
         return lines[-1].partition("stand-in: ")[2]

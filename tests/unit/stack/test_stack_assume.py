@@ -101,3 +101,13 @@ def test_what_cannot_be_assumed(name: str, what: str) -> None:
 @pytest.mark.parametrize("said", ["2.28", "SDK-2.28", " sdk-2.28 "])
 def test_a_name_is_understood_however_it_is_written(said: str) -> None:
     assert assume_stack(said).versions == assume_stack("sdk-2.28").versions
+
+
+def test_the_page_about_ci_pins_what_the_sdk_has() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "ci.md").read_text(encoding="utf-8")
+    block = page.partition("# neuron-constraints.txt\n")[2].partition("```")[0]
+    pinned = dict(line.split("==") for line in block.splitlines())
+    stack = assume_stack("sdk-2.28")
+    assert pinned == {name: version for name, version in stack.versions.items() if name != "torch"}
+    assert f"Python {stack.python_version}" in page
+    assert page.count(stack.python_version) >= 3
