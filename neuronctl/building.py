@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +73,7 @@ class _Build:
         self.plan, self.host, self.stage, self.log, self.tell = plan, host, stage, log, tell
         self.backend = backend
         self.tries = 0
+        self.has_compiler_logs = False
         self.began = host.monotonic()
 
     def outcome(self) -> Outcome[Answers]:
@@ -190,6 +191,8 @@ class _Build:
         if lacking := shortage(outcome, "the compile", details, self.log):
             return lacking
         fix = what_to_try(details, self.log)
+        if self.has_compiler_logs and not _is_known_cause(details):
+            fix = f"look at the end of {self.log}, where the compilers' own logs are"
         if outcome.timed_out:
             fix = f"if it was still at work, allow it more: server.ready_timeout_s; the log is {self.log}"
         return CompileFailed(f"the compile failed: {outcome.reason}", fix=fix, details=details)
@@ -204,10 +207,18 @@ class _Build:
                     source.seek(max(0, path.stat().st_size - _COMPILER_LOG_BYTES))
                     end = source.read()
                 name = path.relative_to(self.stage.work)
+                self.has_compiler_logs = True
                 log.write(f"[neuronctl: the end of {name}]\n".encode() + end.rstrip(b"\n") + b"\n")
 
     def check(self) -> None:
-        """Raise CompileFailed for output that cannot be used."""
+        """Raise CompileFailed for output that cannot be used, or is of other weights than the plan's."""
+        if changed := find_changed(self.plan, self.host):
+            raise CompileFailed(
+                f"{changed} changed while it was compiled: what came out may be of either",
+                fix="compile again, and leave the model alone meanwhile",
+                code="compile.model-changed",
+                details={"log": str(self.log)},
+            )
         self.backend.clean_output(self.stage.path)
         output = self.backend.check_output(self.plan, self.stage.path)
         if output.faults:
@@ -222,6 +233,20 @@ class _Build:
             self.tell(Message(f"the compiled configuration differs from the plan in {remark}"))
 
 
+def find_changed(plan: Plan, host: Host) -> Path | None:
+    """The first folder of weights that are not those any more of which the plan's key was made."""
+    from neuronctl.model.identity import identify_weights
+
+    known = {path: identity for path, identity in plan.identities.items() if Path(path).is_dir()}
+    if plan.model.identity is not None:
+        known[str(plan.model.path)] = plan.model.identity
+    for path, identity in known.items():
+        # A hub's folder is known by its commit, and its files by that.
+        if len(identity) == 64 and identify_weights(Path(path), host) != identity:
+            return Path(path)
+    return None
+
+
 def _ended_well(outcome: Outcome[Answers]) -> bool:
     from neuronctl.serving.state import Status
 
@@ -232,8 +257,12 @@ def _may_pass(error: NeuronctlError, outcome: Outcome[Answers]) -> bool:
     """Whether another try may go better: the compiler failed, and nothing in the log says why."""
     if not isinstance(error, CompileFailed) or COMPILER_FAILED not in outcome.marks:
         return False
-    known = error.details.get("explained")
-    return not isinstance(known, dict) or known.get("rank") != "cause"
+    return not _is_known_cause(error.details)
+
+
+def _is_known_cause(details: Mapping[str, object]) -> bool:
+    known = details.get("explained")
+    return isinstance(known, dict) and known.get("rank") == "cause"
 
 
 def _free_port() -> int:

@@ -141,6 +141,7 @@ def write_files(plan: Plan) -> None:
         path = Path(name)
         with using(path.parent):
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path, text.encode())
 
 
@@ -153,7 +154,7 @@ def _in_named_folder(
     if policy == "always" and is_filled(folder):
         raise UsageError(
             f"--policy always: {folder} is yours, and is not overwritten",
-            fix="remove it, or name another folder",
+            fix="name another folder, or an empty one",
         )
     if policy == "cached-only" and not is_filled(folder):
         raise CacheMiss(f"nothing is compiled in {folder}", fix=f"neuronctl compile {plan.retyped}")

@@ -1,12 +1,13 @@
 """A folder for compiled output that the user names: respected, and compared with the plan first.
 
 What lies there would be loaded as it is, whatever was asked for (reference: known_issues,
-artifacts-settings-ignored). There is no manifest: files are looked at as far as their headers tell, and the
-settings as far as neuron_config.json does.
+artifacts-settings-ignored). There is no manifest: files are looked at as far as their headers tell. What it
+was made from a note tells where neuronctl filled it, else neuron_config.json as far as it goes.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from neuronctl.backends.nxdi_output import find_differences, find_faults
 from neuronctl.building import Built, Tell, build
 from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, UsageError
 from neuronctl.host import Host
-from neuronctl.neuron.written import Mismatch, read_written
+from neuronctl.neuron.written import FILE, Mismatch, read_written
 from neuronctl.plan.plan import Plan
 from neuronctl.result import Message, Progress
+from neuronctl.whole_file import write_whole
 
 VARIABLE = "NEURON_COMPILED_ARTIFACTS"
+# What neuronctl leaves in a folder that it fills.
+_NOTE = ".neuronctl.json"
 # Where the model lay when it was compiled. Which weights those were, nothing in the folder tells.
 _MADE_FROM = "_name_or_path"
 
@@ -55,13 +59,19 @@ def check_named(plan: Plan, folder: Path, tell: Tell) -> None:
 
     Raises ArtifactDamaged where it cannot be loaded, ArtifactDrifted where it is of other settings.
     """
+    if not any((folder / name).exists() for name in (FILE, "model.pt", "text_model")):
+        raise ArtifactDamaged(
+            f"{folder} is named for compiled output, and holds other things",
+            fix=f"name an empty folder, or none: artifacts.path in the profile, or {VARIABLE}",
+        )
     if faults := find_faults(folder):
         raise ArtifactDamaged(
             f"{folder} cannot be loaded: {'; '.join(faults[:4])}",
-            fix=f"remove it, then type: neuronctl compile {plan.retyped}",
+            fix=f"move it away, then type: neuronctl compile {plan.retyped}",
             details={"faults": faults},
         )
-    found = _mismatches(plan, folder)
+    is_told = _check_note(plan, folder)
+    found = _mismatches(plan, folder, is_told=is_told)
     decisive = [one for one in found if one.is_decisive]
     if decisive:
         more = f"; and {len(decisive) - 6} more" if len(decisive) > 6 else ""
@@ -117,10 +127,36 @@ def compile_named(
             with using(beside, foreign=True, named=True):
                 built = build(plan, host, stage, log, tell)
             with using(beside, named=True):
+                write_whole(stage.path / _NOTE, _note(plan))
                 os.replace(stage.path, folder)  # takes the place of an empty folder
         finally:
             close_stage(stage)
     return built
+
+
+def _note(plan: Plan) -> bytes:
+    return json.dumps({"key": plan.key, "inputs": plan.key_inputs}, indent=2, sort_keys=True).encode()
+
+
+def _check_note(plan: Plan, folder: Path) -> bool:
+    """Whether the folder says what it was made from. Raises ArtifactDrifted where that is not the plan."""
+    from neuronctl.artifacts.difference import differences
+
+    try:
+        note = json.loads((folder / _NOTE).read_bytes())
+        key, inputs = note["key"], dict(note["inputs"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+    found = differences(json.loads(_note(plan))["inputs"], inputs) if key != plan.key else ()
+    if not found:
+        return True
+    more = f"; and {len(found) - 6} more" if len(found) > 6 else ""
+    fields = "; ".join(f"{one.path}: {one.theirs} there, {one.ours} here" for one in found[:6])
+    raise ArtifactDrifted(
+        f"{folder} was compiled from something else: {fields}{more}",
+        fix="name another folder, or none: the store has one for each set of settings",
+        details={"differs": [{"field": one.path, "here": one.ours, "there": one.theirs} for one in found]},
+    )
 
 
 def _way_out(decisive: list[Mismatch]) -> str:
@@ -130,10 +166,12 @@ def _way_out(decisive: list[Mismatch]) -> str:
     return fix
 
 
-def _mismatches(plan: Plan, folder: Path) -> tuple[Mismatch, ...]:
+def _mismatches(plan: Plan, folder: Path, *, is_told: bool) -> tuple[Mismatch, ...]:
     found = find_differences(plan, folder)
     made_from = read_written(folder).model.get(_MADE_FROM)
-    if isinstance(made_from, str) and Path(made_from).resolve() != plan.model.path.resolve():
+    if is_told or not isinstance(made_from, str):
+        return found  # which weights it was made from is known, or nothing tells
+    if Path(made_from).resolve() != plan.model.path.resolve():
         place = Mismatch(_MADE_FROM, str(plan.model.path), made_from, is_decisive=not plan.force)
         return (place, *found)
     return found

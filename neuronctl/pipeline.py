@@ -291,8 +291,11 @@ def _installed(request: Request, host: Host) -> str:
     from neuronctl.stack.identify import identify_stack
 
     found = detect_stack(host, request.python)
-    if candidates := identify_stack(found).candidates:
-        return f"SDK {candidates[0]} in {found.python}"
+    identified = identify_stack(found)
+    if identified.candidates:
+        odd = [f"{one.package} {one.has or '(missing)'}" for one in identified.misfits]
+        but = f", with {', '.join(odd)}, which is none of its" if odd else ""
+        return f"SDK {identified.candidates[0]} in {found.python}{but}"
     if found.vllm_version:
         return f"vLLM {found.vllm_version} for {found.generation} in {found.python}"
     return f"no vLLM in {found.python}"
@@ -305,6 +308,7 @@ def _ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> P
     """
     from neuronctl.errors import ModelNotResolved
     from neuronctl.model.companions import fetch_companions
+    from neuronctl.model.resolve import check_headers
 
     request = replace(request, carry_out=True)
     try:
@@ -326,6 +330,8 @@ def _ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> P
         fetch_model(plan.model, host, python=plan.stack.python)
         plan = plan_request(request, host, tell=tell)  # a hub may have had news
         refuse_errors(plan)
+    if plan.backend != "cpu":
+        check_headers(plan.model)
     if plan.backend != "cpu" and fetch_companions(plan.profile, host):
         plan = plan_request(request, host, tell=tell)
         refuse_errors(plan)

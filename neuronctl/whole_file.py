@@ -9,8 +9,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Put `content` into the file at `path`, making its folder. Raises OSError, and leaves nothing then."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Put `content` into the file at `path`. Raises OSError, and leaves nothing then."""
     fd, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(fd, "wb") as file:

@@ -16,7 +16,7 @@ from neuronctl.artifacts.blobs import Blobs
 from neuronctl.artifacts.disk import using
 from neuronctl.artifacts.layout import Layout, fsync_folder
 from neuronctl.artifacts.lock import OnWait, lock
-from neuronctl.artifacts.stage import Stage, aside, close_stage, open_stage, sweep, tidy
+from neuronctl.artifacts.stage import Stage, aside, close_stage, open_stage, sweep, sweep_dead, tidy
 from neuronctl.artifacts.store import Store
 from neuronctl.artifacts.verify import Problem, verify_quick
 from neuronctl.errors import ArtifactDamaged, CompileFailed
@@ -88,6 +88,7 @@ def build_once(
             return BuildOutcome(artifact, built=False)
     with using(store.root):
         layout.prepare()
+    sweep_dead(layout, store.host)
     with lock(layout.lock(key), store.host, what=what, timeout_s=lock_timeout_s, on_wait=on_wait) as waited_s:
         with using(store.root):
             sweep(layout, key)
@@ -109,7 +110,11 @@ def build_once(
             close_stage(stage)
             Blobs(layout).discard(fresh)
             raise
-        close_stage(stage)
+        try:
+            close_stage(stage)
+        except KeyboardInterrupt:  # a stop that comes now must not leave it behind
+            close_stage(stage)
+            raise
     return BuildOutcome(artifact, built=True, quarantined=moved, waited_s=waited_s)
 
 

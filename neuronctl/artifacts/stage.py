@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuronctl.artifacts.layout import Layout
+from neuronctl.artifacts.layout import Layout, is_key
 from neuronctl.artifacts.tree import folders, nodes, remove
 from neuronctl.errors import CompileFailed
+from neuronctl.host import Host
 
 _ASIDE = "old-"
 
@@ -88,6 +89,18 @@ def sweep(layout: Layout, key: str) -> None:
         # A child that outlived its builder may still be adding files; they harm nobody.
         with suppress(OSError):
             remove(folder)
+
+
+def sweep_dead(layout: Layout, host: Host) -> None:
+    """Remove what builders of any key left that are dead: their locks are free. Nothing is waited for."""
+    from neuronctl.artifacts.lock import lock
+    from neuronctl.errors import NeuronctlError
+
+    with suppress(OSError):
+        keys = {name.partition(".")[0] for name in os.listdir(layout.staging)}
+        for key in filter(is_key, keys):
+            with suppress(OSError, NeuronctlError), lock(layout.lock(key), host, what="sweep", timeout_s=0):
+                sweep(layout, key)
 
 
 def tidy(stage: Stage) -> None:

@@ -1,7 +1,12 @@
-"""Verification: whether an artifact's files are what its manifest says. Reads only."""
+"""Verification: whether an artifact's files are what its manifest says. Reads only.
+
+Raises PermissionError for what this user may not read: that is no damage.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -49,6 +54,8 @@ def _verify(artifact: Artifact, *, full: bool) -> list[Problem]:
         found = {node.path: node for node in nodes(artifact.tree)}
     except FileNotFoundError:
         found = {}
+    except PermissionError:
+        raise  # no damage, and no reason to compile again
     except OSError as error:
         return [*problems, Problem("tree", "content", f"it cannot be listed: {error.strerror}")]
 
@@ -66,6 +73,8 @@ def _verify(artifact: Artifact, *, full: bool) -> list[Problem]:
             )
         elif entry.executable and not node.facts.st_mode & 0o111:
             problems.append(Problem(path, "content", "it is no longer executable"))
+        elif not os.access(artifact.tree / entry.path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(artifact.tree / entry.path))
         elif full or node.facts.st_mtime_ns != entry.mtime_ns:
             to_hash.append(entry)
     problems += [

@@ -186,7 +186,9 @@ def _compile_environment(plan: Plan, host: Host, tree: Path, work: Path) -> dict
     """For a compile: where to, for which platform, and a cache that does not insist on old failures."""
     env = _environment(plan, host)
     env[ARTIFACTS_VARIABLE] = str(tree)
-    env.setdefault(WORK_VARIABLE, str(work / "nxd"))
+    # NxD empties the folder, which may hold somebody's files, and other compiles.
+    named = env.get(WORK_VARIABLE)
+    env[WORK_VARIABLE] = str(Path(named) / f"neuronctl-{plan.key}") if named else str(work / "nxd")
     if plan.machine.instance is not None and TARGET_VARIABLE not in plan.environment:
         env[TARGET_VARIABLE] = plan.machine.instance.compiler_target
     if _RETRY_FLAG not in (flags := env.get(_FLAGS_VARIABLE, "")):

@@ -11,7 +11,8 @@ compile. NEURON_COMPILED_ARTIFACTS names an empty folder, so the loader finds no
   program instead.
 - While vLLM chooses its platform, the question whether /dev/neuron* exists is answered with yes: the plugin
   registers itself by that name alone (plugin020:V/__init__.py:8-23). The platform that is compiled for comes
-  from NEURON_PLATFORM_TARGET_OVERRIDE.
+  from NEURON_PLATFORM_TARGET_OVERRIDE. vLLM looks at the model's class in a process of its own, which is this
+  program with the one argument --look-at-model: it gets the same answer.
 
 Exit codes: 0 compiled; 96 the installed software has no such seam, nothing was done; else what a failing
 Python gives. neuronctl cannot be imported here.
@@ -23,9 +24,10 @@ import glob
 import importlib
 import inspect
 import os
+import runpy
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 NO_SEAM = 96
@@ -35,6 +37,12 @@ _LOADER = "vllm_neuron.worker.neuronx_distributed_model_loader"
 _COMPILE = "_compile_and_load_model"
 _PARAMETERS = ["self", "model_path", "neuronx_model_cls", "config", "compiled_path"]
 _DEVICES = "/dev/neuron*"
+_MODELS = "vllm.model_executor.models.registry"
+_LOOK = "--look-at-model"
+
+# Where vLLM has them, the newest place first.
+_ARGUMENTS = ["vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args"]  # 0.32; up to 0.16
+_PARSER = ["vllm.utils.argparse_utils", "vllm.utils"]  # from 0.12 on; up to 0.11
 
 
 class _NoSeam(Exception):
@@ -48,19 +56,24 @@ class _Compiled(BaseException):
 def main(words: list[str]) -> int:
     """Compile for the server that `words` would start."""
     _forget_own_folder()
-    try:
+    if words == [_LOOK]:
         with _devices_listed():
-            platform = _seam("vllm.platforms", "current_platform")
+            runpy.run_module(_MODELS, run_name="__main__", alter_sys=True)
+        return 0
+    try:
+        # vLLM's modules look for the platform while they are imported: in the order of a server, here too.
+        with _devices_listed():
+            make_arg_parser = _seam(_ARGUMENTS, "make_arg_parser")
+            platform = _seam(["vllm.platforms"], "current_platform")
         if not type(platform).__module__.startswith("vllm_neuron"):
             raise _NoSeam(f"vLLM runs on {type(platform).__module__}.{type(platform).__name__}")
-        stop_after_compile(_seam(_LOADER, "NeuronModelBase"))
-        parser_class = _parser_class()
-        make_arg_parser = _seam("vllm.entrypoints.openai.cli_args", "make_arg_parser")
-        check = _seam("vllm.entrypoints.openai.cli_args", "validate_parsed_serve_args")
-        engine_args = _seam("vllm.engine.arg_utils", "AsyncEngineArgs")
-        context = _seam("vllm.usage.usage_lib", "UsageContext")
-        executor = _seam("vllm.v1.executor.abstract", "Executor")
-        load_plugins = _seam("vllm.plugins", "load_general_plugins")
+        stop_after_compile(_seam([_LOADER], "NeuronModelBase"))
+        parser_class = _seam(_PARSER, "FlexibleArgumentParser")
+        check = _seam(_ARGUMENTS, "validate_parsed_serve_args")
+        engine_args = _seam(["vllm.engine.arg_utils"], "AsyncEngineArgs")
+        context = _seam(["vllm.usage.usage_lib"], "UsageContext")
+        executor = _seam(["vllm.v1.executor.abstract"], "Executor")
+        load_plugins = _seam(["vllm.plugins"], "load_general_plugins")
     except _NoSeam as error:
         _say(f"cannot compile without a server: {error}")
         return NO_SEAM
@@ -68,6 +81,7 @@ def main(words: list[str]) -> int:
     check(arguments)
     _say("making the configuration")
     load_plugins()
+    _look_at_models_likewise()
     config = engine_args.from_cli_args(arguments).create_engine_config(
         usage_context=context.OPENAI_API_SERVER
     )
@@ -119,28 +133,36 @@ def _devices_listed() -> Iterator[None]:
         glob.glob = really
 
 
-def _seam(module: str, name: str) -> Any:
-    """`name` of an installed module. Raises _NoSeam where there is no such module or name.
+def _look_at_models_likewise() -> None:
+    """Let vLLM's process that imports the model's class see devices, too.
 
-    An import that fails inside that module is a broken installation, and comes through.
+    What it finds is the same on another platform; but where it fails, its warning that there is no device
+    would stand in the log as if it were the reason.
     """
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
-            raise _NoSeam(f"there is no module {error.name}") from None
-        raise
-    if not hasattr(found, name):
-        raise _NoSeam(f"{module} has no {name}")
-    return getattr(found, name)
+    with suppress(_NoSeam):
+        _seam([_MODELS], "_SUBPROCESS_COMMAND")
+        registry: Any = sys.modules[_MODELS]
+        registry._SUBPROCESS_COMMAND = [sys.executable, os.path.abspath(__file__), _LOOK]
 
 
-def _parser_class() -> Any:
-    """vLLM's parser: in `vllm.utils` up to 0.11, in a module of its own from 0.12 on."""
-    try:
-        return _seam("vllm.utils.argparse_utils", "FlexibleArgumentParser")
-    except _NoSeam:
-        return _seam("vllm.utils", "FlexibleArgumentParser")
+def _seam(modules: list[str], name: str) -> Any:
+    """`name` of the first of these modules that is installed and has it. Raises _NoSeam where none does.
+
+    An import that fails inside such a module is a broken installation, and comes through.
+    """
+    faults = []
+    for module in modules:
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise
+            faults.append(f"there is no module {error.name}")
+            continue
+        if hasattr(found, name):
+            return getattr(found, name)
+        faults.append(f"{module} has no {name}")
+    raise _NoSeam(faults[-1])
 
 
 def _forget_own_folder() -> None:

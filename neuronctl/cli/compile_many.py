@@ -20,6 +20,8 @@ from neuronctl.serving.stopped import stopped_by
 from neuronctl.whole_file import write_whole
 
 _WIDEST_ERROR = 60
+# What may be overwritten: a profile must not, when a shell writes `--junit profiles/*.yaml` out.
+_REPORTS = (b"<?xml", b"<testsuite")
 
 
 def compile_many(requests: Sequence[Request], call: Invocation, way: Way, *, junit: str | None) -> Result:
@@ -67,6 +69,8 @@ def _report_path(said: str, requests: Sequence[Request], call: Invocation) -> Pa
     try:
         if path.exists() and not path.is_file():
             raise UsageError(f"--junit {said}: this is no ordinary file", fix="name a file such as junit.xml")
+        if path.exists() and not path.read_bytes().lstrip().startswith(_REPORTS):
+            raise UsageError(f"--junit {said}: this file is there, and no report", fix="name another file")
         write_whole(path, junit_xml([Verdict(one.reference, one.reference) for one in requests], 0.0))
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         why = error.strerror if isinstance(error, OSError) else str(error)
@@ -121,7 +125,11 @@ def _summary(done: Precompiled) -> str:
         rows.append((name, one.outcome.replace("-", " "), seconds, what, log))
     counts = Counter(one.outcome for one in done.verdicts)
     told = [f"{counts[outcome]} {outcome.replace('-', ' ')}" for outcome in OUTCOMES if counts[outcome]]
-    lines = [columns(rows), "", f"{len(done.verdicts)} profiles: {', '.join(told)}"]
+    lines = [
+        columns(rows),
+        "",
+        f"{len(done.verdicts)} profile{'s' * (len(done.verdicts) != 1)}: {', '.join(told)}",
+    ]
     if counts["compiled"] and not all(one.good for one in done.verdicts):
         lines.append("type the same command again to go on: what is compiled is a hit")
     return "\n".join(lines)

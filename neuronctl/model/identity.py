@@ -88,6 +88,7 @@ def _recall(memory: Path) -> dict[str, tuple[str, Facts]]:
 
 def _remember(memory: Path, known: Mapping[str, tuple[str, Facts]]) -> None:
     with suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
         write_whole(memory, json.dumps(known).encode())
 
 

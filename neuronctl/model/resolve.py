@@ -256,6 +256,26 @@ def _check_weights(folder: Path, *, fix: str) -> None:
         raise ModelNotResolved(f"{folder} {missing}", fix=fix, code="model.no-weights")
 
 
+def check_headers(model: Model) -> None:
+    """Raise ModelNotResolved for a file of weights that is cut off or none, as a pointer of Git LFS.
+
+    A compile reads the weights at its end; their headers can be read before it begins.
+    """
+    from neuronctl.model.safetensors import find_fault
+
+    for file in sorted(model.path.glob("*.safetensors")):
+        try:
+            fault = find_fault(file)
+        except OSError as error:
+            fault = f"it cannot be read: {error.strerror}"
+        if fault is not None:
+            raise ModelNotResolved(
+                f"the weights in {file} are damaged: {fault}",
+                fix="download the model again, or copy it again",
+                code="model.damaged-weights",
+            )
+
+
 def weights_missing(folder: Path) -> str | None:
     """What the folder lacks of its weights, in words: files that an index names, or any weights at all."""
     for index in (folder / "model.safetensors.index.json", folder / "pytorch_model.bin.index.json"):

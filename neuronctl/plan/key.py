@@ -40,6 +40,16 @@ _COMPILING_VARIABLES = ("VLLM_", "TORCH", "PYTORCH_", "OMP_", "KMP_", "MKL_", "G
 _COMPILING_NAMES = frozenset(
     {"CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "ATEN_CPU_CAPABILITY"}
 )
+# Of Neuron's: what the runtime reads when it runs, where output is kept, what is logged, and our own.
+_RUNTIME_BEGINNINGS = ("NEURON_RT_", "NEURONCTL_", "NXD_LOG_", "NEURON_MONITOR_", "NXD_INFERENCE_CAPTURE_")
+_RUNTIME_VARIABLES = frozenset(
+    {
+        "NEURON_COMPILED_ARTIFACTS",
+        "NEURON_COMPILE_CACHE_URL",
+        "NEURON_VISIBLE_DEVICES",
+        "NKI_COMPILE_CACHE_URL",
+    }
+)
 # vLLM 0.32 leaves these out of its own cache key (vllm/envs.py, compile_factors).
 _SERVING_VARIABLES = frozenset(
     {
@@ -101,9 +111,23 @@ def compiling_environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def compiling_variables(environ: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
-    """Those of the named variables that are set."""
-    return {name: environ[name] for name in sorted(names) if name in environ}
+def compiling_variables(
+    environ: Mapping[str, str], names: Collection[str], *, beginnings: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """Those of the named variables that are set, and all that begin so and are not known to affect serving
+    only; none that holds a secret.
+    """
+    return {
+        name: value
+        for name, value in sorted(environ.items())
+        if name in names
+        or (
+            name.startswith(beginnings)
+            and not name.startswith(_RUNTIME_BEGINNINGS)
+            and name not in _RUNTIME_VARIABLES
+            and not is_secret((name,))
+        )
+    }
 
 
 def compiling_arguments(engine: Mapping[str, object], *, without: Collection[str] = ()) -> dict[str, object]:

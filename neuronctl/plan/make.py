@@ -119,6 +119,7 @@ def make_plan(
         has_api_key=has_api_key,
         retyped=retyped or profile.reference,
         force=force,
+        identities=identities or {},
     )
 
 

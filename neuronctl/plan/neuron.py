@@ -154,16 +154,19 @@ def neuron_key_inputs(
     *,
     versions: Collection[str],
     variables: Collection[str],
+    beginnings: tuple[str, ...] = (),
     without: Collection[str] = (),
     reads_model: bool = False,
 ) -> dict[str, object]:
     """The inputs of the key that the two backends share.
 
     `versions` names the distributions and `variables` those of the environment that change what is
-    compiled; `without` the arguments that do not, or that are in the key in another form. `reads_model`:
-    what is compiled is of use only where the model lies in the same folder.
+    compiled, `beginnings` those of others that may; `without` the arguments that do not, or that are in the
+    key in another form. `reads_model`: what is compiled is of use only where the model lies in the same
+    folder.
     """
     instance = given.machine.instance
+    seen = compiling_variables(given.keyed(environment), variables, beginnings=beginnings)
     values = {name: setting.value for name, setting in engine.items()}
     return {
         "format": KEY_FORMAT,
@@ -174,9 +177,7 @@ def neuron_key_inputs(
         "model": _model_identity(given.model) | ({"path": str(given.model.path)} if reads_model else {}),
         "engine": compiling_arguments(values, without=without),
         "passthrough": compiling_passthrough(given.passthrough),
-        "environment": _said_elsewhere(
-            given, outlook.lnc, compiling_variables(given.keyed(environment), variables)
-        ),
+        "environment": _said_elsewhere(given, outlook.lnc, seen),
     }
 
 

@@ -47,7 +47,12 @@ _COMPILING_VARIABLES = (
     "XLA_HANDLE_SPECIAL_SCALAR",
     "UNSAFE_FP8FNCAST",
     "CHECKPOINT_FORMAT",
+    "NEURON_RT_ENABLE_OCP",
+    "NEURON_RT_ENABLE_OCP_SATURATION",
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING",
 )
+# What else begins so may change it too: when in doubt it is in the key.
+_COMPILING_BEGINNINGS = ("NEURON_", "NXD_", "NKI_", "XLA_")
 # Distributions whose version changes what is compiled or how it is sharded.
 _COMPILING_VERSIONS = (
     "vllm",
@@ -298,6 +303,7 @@ def _key_inputs(
         environment,
         versions=_COMPILING_VERSIONS,
         variables=_COMPILING_VARIABLES,
+        beginnings=_COMPILING_BEGINNINGS,
         without=("additional_config", "lora_modules"),
         reads_model=not holds_weights,
     )

@@ -35,6 +35,7 @@ class Plan:
     `retyped` is how to ask for the same plan again on a command line. `files` are written before anything
     starts: path → text. `outlook` is what the Neuron software will make of the plan, None on the cpu
     backend. `force` lets through what only an estimate, or advice that nothing enforces, speaks against.
+    `identities` tell the weights of drafts and adapters from others, by their folders.
     """
 
     profile: Profile
@@ -53,6 +54,7 @@ class Plan:
     files: Mapping[str, str] = field(default_factory=dict)
     outlook: Outlook | None = None
     force: bool = False
+    identities: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -86,6 +86,31 @@ def no_weights(situation: Situation) -> Remark | None:
 
 
 @rule(
+    "artifacts.quantized-elsewhere",
+    "error",
+    "nxdi:M/models/application_base.py (checkpoint_loader_fn); "
+    "plugin020:V/worker/neuronx_distributed_model_loader.py, _compile_and_load_model",
+    backends=_NXDI,
+    forcible=True,
+)
+def quantized_elsewhere(situation: Situation) -> Remark | None:
+    """An artifact without weights reads the quantised ones at each start, from where its compile put them.
+
+    Another compile that names the same folder overwrites them, and then another model is served under this
+    name; nothing in the artifact tells.
+    """
+    path = _predicted(situation).get("quantized_checkpoints_path")
+    if _is_sharded(situation) or not _predicted(situation).get("quantized") or not path:
+        return None
+    return Remark(
+        "save_sharded_checkpoint is false: by its code (not run) each start reads the quantised weights "
+        f"from {path}, which any other compile may overwrite",
+        fix=_sharded_fix(situation),
+        key=_sharded_key(situation),
+    )
+
+
+@rule(
     "artifacts.shard-on-load-slow",
     "warning",
     "sdk:libraries/nxd-inference/developer_guides/weights-sharding-guide.rst:95-96",
@@ -109,7 +134,7 @@ def shard_on_load_slow(situation: Situation) -> Remark | None:
 
 @rule(
     "artifacts.work-folder",
-    "warning",
+    "info",
     "nxd:src/neuronx_distributed/trace/model_builder.py:93-101,543-545,643-647,720-729",
     backends=_NXDI,
     covers=("workdir-collision", "workdir-cache-key"),
@@ -119,15 +144,15 @@ def work_folder(situation: Situation) -> Remark | None:
 
     By its code (not run) NxD removes BASE_COMPILE_WORK_DIR when a compile begins. Its path is also part of
     the key of the compiler's own cache, so that another path means that everything is compiled again.
-    neuronctl gives each compile a folder of its own where the variable is not set.
+    neuronctl gives each compile a folder of its own: in the one that is named, else in the store.
     """
     path = situation.environment.get(_WORK_FOLDER)
     if not path:
         return None
     return Remark(
         f"{_WORK_FOLDER} is {path}: by NxD's code (not run) each compile removes that folder when it begins, "
-        "so two at a time destroy each other's work, and a folder in use for anything else is lost",
-        fix=f"unset {_WORK_FOLDER}: neuronctl gives each compile a folder of its own",
+        "so neuronctl gives each compile a folder of its own in it",
+        fix=f"unset {_WORK_FOLDER}: then that folder is beside the store, and gone with the compile",
         key=f"env.{_WORK_FOLDER}",
     )
 
@@ -258,6 +283,7 @@ RULES = (
     own_folder,
     folder_from_environment,
     no_weights,
+    quantized_elsewhere,
     shard_on_load_slow,
     work_folder,
     compiler_cache,

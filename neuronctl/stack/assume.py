@@ -81,16 +81,21 @@ def assume_stack(name: str, *, generation: str | None = None) -> Stack:
 
 
 def is_stack(found: Stack, name: str) -> bool:
-    """Whether an installed stack is the one that `name` means: the SDK, and the plugin if that is said."""
+    """Whether an installed stack is the one that `name` means: the SDK, and the plugin if that is said.
+
+    Not where a package is none of that SDK's.
+    """
     said, _, choice = name.strip().lower().partition(":")
     if said[:1].isdigit():
         said = _PREFIX + said
     plugin = found.versions.get("vllm-neuron")
     if choice and choice not in (found.generation, plugin):
         return False
-    candidates = identify_stack(found).candidates
+    identified = identify_stack(found)
+    if identified.misfits:
+        return False
     meant = {sdk.version for sdk in sdks() if said in (_PREFIX + sdk.version, _series(sdk))}
-    return not meant.isdisjoint(candidates)
+    return not meant.isdisjoint(identified.candidates)
 
 
 def _series(sdk: Sdk) -> str:

@@ -317,7 +317,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(many: Terminal) -> None:
 
 
 def test_killed_without_a_warning_it_leaves_a_report_of_nothing_tried(many: Terminal) -> None:
-    (many.cwd / "out.xml").write_text("of an earlier run")
+    (many.cwd / "out.xml").write_text("<?xml of an earlier run")
     running = many.start("compile", ONE, TWO, "--junit", "out.xml", stand_in="hang=load")
     running.until_told("compiling (1 of 2)").signal(signal.SIGKILL)
     running.process.wait(10)
@@ -394,3 +394,15 @@ def test_secrets_are_nowhere(many: Terminal) -> None:
     assert secret not in said.out + said.err
     assert secret.encode() not in many.everything_written()
     assert "the token *** is wrong" in said.out
+
+
+def test_a_report_does_not_overwrite_a_profile(many: Terminal) -> None:
+    """As when a shell writes `--junit *.yaml` out."""
+    before = (many.cwd / TWO).read_text()
+    said = many.run("compile", ONE, "--keep-going", "--junit", TWO).expect(
+        2, "no report", "name another file"
+    )
+    assert (many.cwd / TWO).read_text() == before
+    assert "compiling" not in said.err
+    for _ in range(2):
+        many.run("compile", ONE, TWO, "--junit", "out.xml").expect(0)

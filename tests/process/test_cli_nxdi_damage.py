@@ -156,6 +156,14 @@ def test_81_a_store_that_cannot_be_written_is_served_from(warm_instance: NeuronT
             folder.chmod(0o755)
 
 
+def test_what_may_not_be_read_is_not_called_damage(warm_instance: NeuronTerminal) -> None:
+    if not os.geteuid():
+        pytest.skip("root reads everything")
+    (warm_instance.tree() / "model.pt").chmod(0)
+    warm_instance.run("serve", "p.yaml").expect(30, "model.pt: permission is denied")
+    assert warm_instance.quarantined() == []
+
+
 def quantized(instance: NeuronTerminal) -> Path:
     checkpoint = instance.cwd / "quantized"
     instance.profile(
@@ -168,11 +176,14 @@ def quantized(instance: NeuronTerminal) -> Path:
 def test_a_compile_by_the_plugin_into_our_artifact_is_a_failed_load(instance: NeuronTerminal) -> None:
     """quantized_checkpoints_path missing: the plugin's FileNotFoundError, after which it compiles."""
     checkpoint = quantized(instance)
-    end(instance.serve("--json"))
+    instance.run("serve", "p.yaml").expect(
+        1, "artifacts.quantized-elsewhere", "leave save_sharded_checkpoint out"
+    )
+    end(instance.serve("--json", "--force"))
     sound = instance.served()
     files = {path.name: path.read_bytes() for path in instance.tree().rglob("*") if path.is_file()}
     shutil.rmtree(checkpoint)
-    running = instance.serve("--json")
+    running = instance.serve("--json", "--force")
     assert "began to compile although it had an artifact" in running.told
     data = end(running)
     assert (data["hit"], data["repaired"], instance.served()) == (False, True, sound)
@@ -185,11 +196,13 @@ def test_it_is_repaired_once_and_not_at_each_start(instance: NeuronTerminal) -> 
     """Here what the plugin misses is missing again after our compile."""
     checkpoint = quantized(instance)
     sdk = f"forget={checkpoint}"
-    instance.run("compile", "p.yaml").expect(0)
+    instance.run("compile", "p.yaml", "--force").expect(0)
     shutil.rmtree(checkpoint)
-    first = instance.run_sdk(sdk, "serve", "p.yaml").expect(40, "began to compile")
+    first = instance.run_sdk(sdk, "serve", "p.yaml", "--force").expect(40, "began to compile")
     assert "quarantined" in first.err
-    second = instance.run_sdk(sdk, "serve", "p.yaml").expect(40, "compiled anew for this reason before")
+    second = instance.run_sdk(sdk, "serve", "p.yaml", "--force").expect(
+        40, "compiled anew for this reason before"
+    )
     assert "quarantined" not in second.err
     assert len(instance.quarantined()) == 1
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from neuronctl.backends.nxdi_output import find_faults
 from neuronctl.explain.pattern import Pattern, patterns
 from tests.process.neuron_machine import NeuronTerminal
 from tests.process.terminal import until
+from tests.sdk.make import make_sdk
+from tests.sdk.models import make_model
 
 LOGS = Path(__file__).parents[1] / "data" / "logs"
 # Everything that is known to show in a log, a warning aside: a warning ends nothing.
@@ -131,6 +135,49 @@ def test_a_plugin_that_nobody_knows_compiles_in_a_server(
     words = ("--target", "inf2.xlarge", "--stack", "sdk-2.28")
     said = builder.run_sdk("no-seam", "compile", "p.yaml", *words).expect(31, "needs a Neuron device")
     assert "_compile_and_load_model" in said.err
+
+
+def test_weights_that_change_meanwhile_are_noticed(instance: NeuronTerminal, tmp_path: Path) -> None:
+    shutil.copytree(instance.model, tmp_path / "own" / "model")
+    instance.model = tmp_path / "own" / "model"
+    instance.profile()
+    running = instance.start_sdk("compile-s=1", "compile", "p.yaml").until_told("compile 0:")
+    other = make_model(tmp_path / "other", seed="other") / "model.safetensors"
+    os.replace(other, instance.model / "model.safetensors")
+    running.end().expect(20, "changed while it was compiled")
+    nothing_left(instance)
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"x" * 100])
+def test_damaged_weights_are_found_before_the_compile(
+    instance: NeuronTerminal, tmp_path: Path, content: bytes
+) -> None:
+    shutil.copytree(instance.model, tmp_path / "own" / "model")
+    instance.model = tmp_path / "own" / "model"
+    (instance.model / "model.safetensors").write_bytes(content)
+    instance.profile()
+    instance.run("compile", "p.yaml").expect(41, "model.safetensors are damaged", "download the model again")
+    assert not instance.logs()
+
+
+def test_a_work_folder_that_is_named_is_not_emptied(instance: NeuronTerminal) -> None:
+    mine = instance.folder / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    instance.run("compile", "p.yaml", env={"BASE_COMPILE_WORK_DIR": str(mine)}).expect(0)
+    assert (mine / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_sdk_that_is_asked_for_must_be_the_one_installed(builder: NeuronTerminal, tmp_path: Path) -> None:
+    python = make_sdk(tmp_path / "odd")
+    (found,) = (tmp_path / "odd" / "site").glob("neuronx_cc-*.dist-info")
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: neuronx-cc\nVersion: 9.9.9\n")
+    found.rename(found.with_name("neuronx_cc-9.9.9.dist-info"))
+    words = ("compile", "p.yaml", "--target", "inf2.xlarge", "--stack")
+    said = builder.run(*words, "sdk-2.28", env={"NEURONCTL_PYTHON": str(python)})
+    said.expect(31, "only assumed", "with neuronx-cc 9.9.9, which is none of its")
+    builder.run(*words, "sdk-2.27").expect(31, "only assumed", "SDK 2.28")
+    assert builder.artifacts() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def folder(terminal: NeuronTerminal) -> Path:
 
 def test_it_is_compiled_into_and_served_from(named: NeuronTerminal) -> None:
     assert sorted(path.name for path in folder(named).iterdir()) == [
+        ".neuronctl.json",
         "model.pt",
         "neuron_config.json",
         "weights",
@@ -56,6 +58,13 @@ def test_the_profile_may_name_it(instance: NeuronTerminal) -> None:
     instance.run("compile", "p.yaml", "--policy", "always").expect(2, "is yours, and is not overwritten")
 
 
+@pytest.fixture
+def foreign(named: NeuronTerminal) -> NeuronTerminal:
+    """The same, as if the plugin itself had filled the folder."""
+    (folder(named) / ".neuronctl.json").unlink()
+    return named
+
+
 @pytest.mark.parametrize(
     ("text", "field"),
     [
@@ -67,29 +76,54 @@ def test_the_profile_may_name_it(instance: NeuronTerminal) -> None:
         ("neuron: {sequence_parallel_enabled: true}", "sequence_parallel_enabled"),
     ],
 )
-def test_other_settings_are_refused_field_by_field(named: NeuronTerminal, text: str, field: str) -> None:
-    named.profile(text)
+def test_other_settings_are_refused_field_by_field(foreign: NeuronTerminal, text: str, field: str) -> None:
+    foreign.profile(text)
     for command in ("compile", "serve"):
-        said = named.run(command, "p.yaml", "--json").expect(11)
+        said = foreign.run(command, "p.yaml", "--json").expect(11)
         (error,) = said.envelope["errors"]
         assert field in [one["field"] for one in error["details"]["differs"]]
         assert f"{field}: " in error["message"]
-    assert named.quarantined() == []
+    assert foreign.quarantined() == []
 
 
-def test_another_model_is_refused(named: NeuronTerminal, tmp_path: Path) -> None:
-    named.model = make_model(tmp_path / "other" / "model", hidden_size=256, head_dim=64)
-    named.profile()
-    named.run("serve", "p.yaml").expect(11, "hidden_size: 128 there, 256 in the plan")
+def test_another_model_is_refused(foreign: NeuronTerminal, tmp_path: Path) -> None:
+    foreign.model = make_model(tmp_path / "other" / "model", hidden_size=256, head_dim=64)
+    foreign.profile()
+    foreign.run("serve", "p.yaml").expect(11, "hidden_size: 128 there, 256 in the plan")
 
 
-def test_the_same_shape_from_another_folder_wants_to_be_forced(named: NeuronTerminal, tmp_path: Path) -> None:
-    named.model = make_model(tmp_path / "other" / "model", seed="other")
-    named.profile()
-    named.run("serve", "p.yaml").expect(11, "_name_or_path: ", "--force")
-    running = named.serve("--force")
+def test_the_same_shape_from_another_folder_wants_to_be_forced(
+    foreign: NeuronTerminal, tmp_path: Path
+) -> None:
+    foreign.model = make_model(tmp_path / "other" / "model", seed="other")
+    foreign.profile()
+    foreign.run("serve", "p.yaml").expect(11, "_name_or_path: ", "--force")
+    running = foreign.serve("--force")
     running.signal(signal.SIGINT)
     running.end().expect(130, "_name_or_path")
+
+
+def test_a_folder_that_neuronctl_filled_says_what_it_was_made_from(
+    named: NeuronTerminal, tmp_path: Path
+) -> None:
+    changed = {
+        "--set=env.NEURON_CC_FLAGS=-O3": "environment.NEURON_CC_FLAGS: (not set) there, -O3 here",
+        "--set=engine.max_num_seqs=8": "engine.max_num_seqs: 4 there, 8 here",
+        "--target=trn1.2xlarge": "machine.target: inf2 there, trn1 here",
+    }
+    for word, said in changed.items():
+        named.run("compile", "p.yaml", word).expect(11, said)
+    weights = make_model(tmp_path / "other" / "model", seed="other")
+    named.model = weights
+    named.profile()
+    named.run("serve", "p.yaml", "--force").expect(11, "model.weights: ")
+
+
+def test_the_same_weights_elsewhere_are_the_same(named: NeuronTerminal, tmp_path: Path) -> None:
+    shutil.copytree(named.model, tmp_path / "moved" / "model")
+    named.model = tmp_path / "moved" / "model"
+    named.profile()
+    named.run("compile", "p.yaml").expect(0, "hit")
 
 
 @pytest.mark.parametrize("case", [case for case in DAMAGE if case not in LOADABLE | {"02"}])
@@ -136,6 +170,21 @@ def test_two_at_once_compile_once(instance: NeuronTerminal) -> None:
     second = instance.start("compile", "p.yaml", "--json").until_told("waiting for")
     outcomes = [first.end(clean=False), second.end()]
     assert [said.expect(0).envelope["data"]["outcome"] for said in outcomes] == ["compiled", "hit"]
+
+
+def test_a_link_to_an_empty_folder_is_followed(instance: NeuronTerminal) -> None:
+    (instance.folder / "real").mkdir()
+    (instance.folder / "link").symlink_to("real")
+    env = {VARIABLE: str(instance.folder / "link")}
+    instance.run("compile", "p.yaml", env=env).expect(0, "compiled in")
+    assert (instance.folder / "real" / "model.pt").is_file()
+    assert (instance.folder / "link").is_symlink()
+
+
+def test_a_folder_of_other_things_is_not_to_be_removed(instance: NeuronTerminal) -> None:
+    for place in (instance.model, instance.cwd, Path("/")):
+        said = instance.run("serve", "p.yaml", env={VARIABLE: str(place)}).expect(12, "holds other things")
+        assert "remove" not in said.err
 
 
 def test_a_place_that_cannot_be_a_folder(instance: NeuronTerminal) -> None:

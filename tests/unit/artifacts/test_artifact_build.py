@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuronctl.artifacts.build import Made, build_once
+from neuronctl.artifacts.lock import lock
 from neuronctl.artifacts.stage import Stage, aside
 from neuronctl.artifacts.store import Store
 from neuronctl.artifacts.verify import verify_full, verify_quick
@@ -123,9 +124,12 @@ def test_dead_stages_of_the_key_go_and_others_stay(store: Store, making: Making)
     for folder in (dead, alive):
         (folder / "artifact" / "tree").mkdir(parents=True)
     (dead / "artifact").chmod(0o500)
-    build_once(store, "k", making(FILES))
+    with lock(store.layout.lock("k2"), store.host, what="build", timeout_s=0):
+        build_once(store, "k", making(FILES))
     assert not dead.exists()
     assert alive.exists()
+    build_once(store, "k3", making(FILES))
+    assert not alive.exists()  # its builder is dead by now
 
 
 def test_an_artifact_that_was_set_aside_comes_back(store: Store, making: Making) -> None:

@@ -52,7 +52,7 @@ class World:
         monkeypatch.setattr(module, "plan_request", self.plan)
         monkeypatch.setattr(module.Job, "start", self.start)
 
-    def plan(self, request: Request, host: Host) -> Any:
+    def plan(self, request: Request, host: Host, *, tell: object) -> Any:
         raise self.plans.get(request.reference) or RuntimeError("a bug")
 
     def start(self, request: Request, name: str, host: Host, *, on_end: Callable[[], None], **_: Any) -> Any:
@@ -122,7 +122,7 @@ def test_a_signal_ends_the_work_and_is_the_worst(
 ) -> None:
     former = signal.getsignal(number)
 
-    def plan(request: Request, host: Host) -> Any:
+    def plan(request: Request, host: Host, *, tell: object) -> Any:
         os.kill(os.getpid(), number)
         raise UsageError("wrong")
 

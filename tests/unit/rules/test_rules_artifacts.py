@@ -116,7 +116,7 @@ def test_artifacts_shard_on_load_slow_for_small_batches_or_kept_weights(tmp_path
 
 def test_artifacts_work_folder(tmp_path: Path) -> None:
     plan = neuron_plan(tmp_path, "env: {BASE_COMPILE_WORK_DIR: /data/work}\n")
-    finding = only(plan, "artifacts.work-folder", "warning")
+    finding = only(plan, "artifacts.work-folder", "info")
     assert "BASE_COMPILE_WORK_DIR is /data/work" in finding.message
     assert "unset BASE_COMPILE_WORK_DIR" in str(finding.fix)
     assert str(finding.place) == "sample.yaml:2: env.BASE_COMPILE_WORK_DIR"

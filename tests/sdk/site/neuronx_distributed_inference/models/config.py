@@ -110,6 +110,9 @@ class NeuronConfig:
             given = getattr(self, name)
             if isinstance(given, dict):
                 setattr(self, name, section(**given))
+        if self.lora_config is not None and self.lora_config.dynamic_multi_lora:
+            skipped = self.weights_to_skip_layout_optimization
+            self.weights_to_skip_layout_optimization = [*skipped, ".*lora.*"]
         if self.enable_eagle_speculation:
             self.enable_fused_speculation = True
         if self.quantize_clamp_bound is None:
