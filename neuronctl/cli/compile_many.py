@@ -114,7 +114,7 @@ def _describe_verdict(verdict: Verdict) -> dict[str, object]:
 def _summary(done: Precompiled) -> str:
     """A table with a line for each profile, and how many ended how."""
     names = Counter(one.name for one in done.verdicts)
-    rows = [("profile", "outcome", "seconds", "key or error", "log")]
+    rows: list[tuple[str, ...]] = [("profile", "outcome", "seconds", "key or error", "log")]
     for one in done.verdicts:
         name = one.name if names[one.name] == 1 else one.reference
         seconds = f"{one.took_s:.0f}" if one.took_s else ""

@@ -16,7 +16,7 @@ import pytest
 from tests.process.neuron_machine import NeuronTerminal, make_root
 from tests.process.terminal import Running
 from tests.reference import reference
-from tests.sdk.damage import DAMAGE, FLAG_CASES, halve
+from tests.sdk.damage import DAMAGE, FLAG_CASES, drop_section, halve, set_in_config, shard
 
 CASES = {one["case"].split()[0]: one for one in reference("measured")["artifact_damage"]["cases"]}
 # The folder these begin with holds no weights of its own.
@@ -34,10 +34,13 @@ class Sound:
 
 def damaged(instance: NeuronTerminal, case: str) -> None:
     """As a broken disk or a person does it: in place, so that the blob is damaged too."""
-    tree = instance.tree()
+    make_writable(instance.tree())
+    DAMAGE[case](instance.tree())
+
+
+def make_writable(tree: Path) -> None:
     for path in (tree, *tree.rglob("*")):
         path.chmod(path.stat().st_mode | 0o200)
-    DAMAGE[case](tree)
 
 
 def end(running: Running) -> dict[str, object]:
@@ -78,6 +81,33 @@ def test_damage_is_found_before_launch_repaired_and_served(
     assert (end(running)["hit"], instance.served()) == (False, expected.served)
     assert len(instance.quarantined()) == 1
     instance.run("compile", "p.yaml", "--check").expect(0, "hit")
+
+
+# Further rows of the reference's table (vllm_defaults, outcome_by_damage): with each the plugin crashes.
+ROWS = {
+    "a value that fails an assert": lambda tree: set_in_config(tree, torch_dtype="float8"),
+    "a ValueError of NeuronConfig": lambda tree: set_in_config(tree, cast_type="nothing known"),
+    "a key missing for the class": lambda tree: drop_section(tree),
+    "a shard cut off": lambda tree: halve(shard(tree, 1)),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_further_damage_of_the_table_is_found_too(warm_instance: NeuronTerminal, row: str) -> None:
+    make_writable(warm_instance.tree())
+    ROWS[row](warm_instance.tree())
+    running = warm_instance.serve("--json")
+    assert "it went to quarantine" in running.told
+    assert end(running)["hit"] is False
+
+
+def test_what_was_compiled_for_another_platform_is_a_miss(
+    builder: NeuronTerminal, instance: NeuronTerminal
+) -> None:
+    builder.run("compile", "p.yaml", "--target", "trn1.2xlarge").expect(0)
+    builder.store_home.rename(instance.store_home)
+    said = instance.run("compile", "p.yaml", "--check", "--json").expect(10)
+    assert "machine.target" in [one["field"] for one in said.envelope["data"]["differs"]]
 
 
 def test_what_is_not_damaged_is_served_as_it_is(warm_instance: NeuronTerminal) -> None:
