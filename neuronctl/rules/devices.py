@@ -50,13 +50,14 @@ def driver_missing(situation: Situation) -> Remark | None:
     if machine.instance_name is None:
         return Remark(
             "this machine has no Neuron device and no Neuron driver",
-            fix="add --target inf2.48xlarge to plan for a machine that is not here; on a Neuron instance "
-            "install aws-neuronx-dkms, then sudo modprobe neuron",
+            fix="add --target inf2.48xlarge to plan or compile for a machine that is not here; "
+            "on a Neuron instance install aws-neuronx-dkms, then sudo modprobe neuron",
         )
     known = "a Neuron instance" if machine.instance is not None else "no Neuron instance that is known"
     return Remark(
         f"{machine.instance_name} is {known}, and no Neuron driver is loaded: there is no /dev/neuron*",
-        fix="install aws-neuronx-dkms, then sudo modprobe neuron; or --target plans for another machine",
+        fix="install aws-neuronx-dkms, then sudo modprobe neuron; "
+        "or --target plans and compiles for another machine",
     )
 
 
