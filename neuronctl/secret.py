@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 HIDDEN = "(hidden)"
@@ -36,6 +37,8 @@ _BEGINNINGS = (
     "ASIA",
     "Bearer ",
 )
+# What stands between the user and the host in `scheme://user:password@host`.
+_PASSWORD = re.compile(r"(://[^\s/:@]*:)([^\s/]+)(?=@)")
 # Says where a key is. Shown where it looks like a variable: somebody may have put the key itself there.
 _VARIABLES = frozenset({"api_key_env"})
 # Arguments of vLLM, Neuron settings and entries of a model's configuration whose names hold such a word, and
@@ -74,14 +77,12 @@ def is_secret(path: Iterable[str], value: object = None) -> bool:
                 return True
         elif not _WORDS.isdisjoint(words) or lowered.endswith(_ENDINGS):
             return True
-    return isinstance(value, str) and (value.startswith(_BEGINNINGS) or _has_password(value))
+    return isinstance(value, str) and (value.startswith(_BEGINNINGS) or _PASSWORD.search(value) is not None)
 
 
-def _has_password(text: str) -> bool:
-    """Whether `text` is an address with a password in it: `scheme://user:password@host`."""
-    _, scheme, rest = text.partition("://")
-    user, at, _ = rest.partition("/")[0].rpartition("@")
-    return bool(scheme and at and ":" in user)
+def hide_passwords(text: str) -> str:
+    """`text` with (hidden) for the passwords of addresses in it: `scheme://user:password@host`."""
+    return _PASSWORD.sub(rf"\1{HIDDEN}", text)
 
 
 def redact(path: tuple[str, ...], value: object) -> object:
@@ -94,12 +95,13 @@ def redact(path: tuple[str, ...], value: object) -> object:
 
 
 def secret_values(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Values of variables whose names look secret, the longest first.
+    """Values of variables whose names look secret and passwords of addresses in others, the longest first.
 
-    Values of fewer than six characters are left out: masking them would mask ordinary text.
+    Those of fewer than six characters are left out: masking them would mask ordinary text.
     """
-    found = {value for name, value in environ.items() if len(value) >= 6 and is_secret((name,))}
-    return tuple(sorted(found, key=len, reverse=True))
+    found = {value for name, value in environ.items() if is_secret((name,))}
+    found |= {password for value in environ.values() for _, password in _PASSWORD.findall(value)}
+    return tuple(sorted((one for one in found if len(one) >= 6), key=len, reverse=True))
 
 
 def split_flags(words: Sequence[str]) -> list[tuple[str | None, list[str]]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from neuronctl.errors import Place
 from neuronctl.result import Finding, Severity
 from neuronctl.rules.situation import Situation
+from neuronctl.secret import hide_passwords
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def check(rules: Iterable[Rule], situation: Situation, *, force: bool = False) -
         for remark in (looked,) if isinstance(looked, Remark) else looked:
             place = _place(situation, remark.key) if remark.key else None
             severity = "warning" if force and one.forcible and one.severity == "error" else one.severity
-            found.append(Finding(one.id, severity, remark.message, remark.fix, one.source, place))
+            message = hide_passwords(remark.message)
+            found.append(Finding(one.id, severity, message, remark.fix, one.source, place))
     return tuple(found)
 
 

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuronctl.secret import HIDDEN, hide_in_words, is_secret, redact, secret_values, split_flags
+from neuronctl.secret import (
+    HIDDEN,
+    hide_in_words,
+    hide_passwords,
+    is_secret,
+    redact,
+    secret_values,
+    split_flags,
+)
 
 SECRET_NAMES = [
     "HF_TOKEN",
@@ -148,6 +156,26 @@ def test_values_of_secret_variables_the_longest_first() -> None:
     assert secret_values(environ) == ("abcdefgh", "abcdef")
 
 
+def test_passwords_of_addresses_in_other_variables_are_values_too() -> None:
+    environ = {"NEURON_CC_FLAGS": "--x=a://b/c --cache_dir=s3://user:swordfish@bucket/y", "A_TOKEN": "abcdef"}
+    assert secret_values(environ) == ("swordfish", "abcdef")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "see s3://user:sword@fish@bucket/a and http://h:80/",
+            "see s3://user:(hidden)@bucket/a and http://h:80/",
+        ),
+        ("redis://:pw@host, s3://u:pw@b", "redis://:(hidden)@host, s3://u:(hidden)@b"),
+        ("https://user@host/x:y@z", "https://user@host/x:y@z"),
+    ],
+)
+def test_only_the_password_of_an_address_is_hidden(text: str, shown: str) -> None:
+    assert hide_passwords(text) == shown
+
+
 def test_flags_with_their_values() -> None:
     assert split_flags(["a", "--b-c", "1", "2", "--d=3", "--", "-e"]) == [
         (None, ["a"]),
@@ -165,6 +193,7 @@ def test_flags_with_their_values() -> None:
         ("https://user@host/x", False),
         ("https://host:80/a@b:c", False),
         ("a:b@c", False),
+        ("--log_level=x://y --cache_dir=s3://user:pw@bucket/x", True),
     ],
 )
 def test_an_address_with_a_password_in_it(text: str, secret: bool) -> None:

@@ -136,6 +136,16 @@ def test_artifacts_compiler_cache(tmp_path: Path) -> None:
     assert finding.fix == "set one of the two"
 
 
+def test_artifacts_compiler_cache_without_its_password(tmp_path: Path) -> None:
+    both = {
+        "NEURON_CC_FLAGS": "--cache_dir=s3://user:swordfish@bucket/a",
+        "NEURON_COMPILE_CACHE_URL": "s3://user:swordfish@bucket/b",
+    }
+    finding = only(neuron_plan(tmp_path, environ=both), "artifacts.compiler-cache", "info")
+    assert finding.message.count("s3://user:(hidden)@bucket/") == 2
+    assert "swordfish" not in finding.message
+
+
 @pytest.mark.parametrize(
     "environ",
     [
