@@ -56,9 +56,11 @@ class Host:
             if not os.path.isabs(home):
                 raise UsageError(f"HOME is {home}, which is not absolute", fix="export HOME=/path/to/folder")
             return Path(home)
+        import pwd
+
         try:
-            return Path.home()
-        except RuntimeError:  # as in a container that runs under a number without a name
+            return Path(pwd.getpwuid(os.getuid()).pw_dir)
+        except KeyError:  # as in a container that runs under a number without a name
             raise UsageError("this user has no home folder", fix="export HOME=/path/to/folder") from None
 
     @property

@@ -12,6 +12,7 @@ import signal
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuronctl.errors import Exit, NeuronctlError, UsageError
@@ -86,6 +87,8 @@ class _Precompile:
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
+    # The profiles that name a folder for their artifact, with their keys.
+    named: dict[Path, dict[str, str]] = field(default_factory=dict)
     running: dict[str, Job] = field(default_factory=dict)
     stopped_by: int | None = None
     asked_at: float = 0.0
@@ -121,6 +124,9 @@ class _Precompile:
                 return
             self.tell(Progress(f"planning {len(self.requests)} profiles", self.host.monotonic() - began))
             self.plan(reference)
+        for folder, keys in self.named.items():
+            if len(set(keys.values())) > 1:
+                self.refuse_one_folder(folder, list(keys))
         for reference, verdict in self.verdicts.items():
             if verdict.outcome == "refused":
                 self.tell_trouble(verdict)
@@ -140,8 +146,11 @@ class _Precompile:
                 check_runnable(plan, request, self.host, serving=False)
             if plan.profile.shape.artifacts.policy == "never":
                 raise UsageError("with policy never there is nothing to compile", fix="use --policy auto")
-            if named_folder(plan, self.host) is None:  # what lies in one is not told by the key
+            folder = named_folder(plan, self.host)
+            if folder is None:
                 self.plans[reference] = plan
+            else:  # what lies in one is not told by the key
+                self.named.setdefault(folder, {})[reference] = plan.key
         except NeuronctlError as error:
             # What a download will tell, the child finds out.
             if error.error_code != "model.not-downloaded" or self.way.check:
@@ -149,6 +158,18 @@ class _Precompile:
         except Exception:
             pass  # a bug of ours: the child meets it too and reports it, and the others are not stopped
         self.verdicts[reference] = verdict
+
+    def refuse_one_folder(self, folder: Path, references: list[str]) -> None:
+        """Refuse profiles of several keys that name one folder: the first would fill it for all."""
+        for reference in references:
+            others = ", ".join(self.label(other) for other in references if other != reference)
+            error = UsageError(
+                f"{folder} is named as the folder of {others} too, and a folder holds one artifact",
+                fix="name another in artifacts.path of each profile; unset NEURON_COMPILED_ARTIFACTS to "
+                "compile into the store",
+                code="artifacts.one-folder",
+            )
+            self.verdicts[reference] = self.verdicts[reference].with_error(error, "refused")
 
     def label(self, reference: str) -> str:
         """A profile's name, or where two have the same one what the user called it."""

@@ -160,9 +160,9 @@ def test_working_folder_that_is_gone(terminal: Terminal) -> None:
 
 def test_user_without_a_home(terminal: Terminal) -> None:
     code = (
-        "import os, sys; os.environ.pop('HOME'); os.environ.pop('NEURONCTL_HOME'); import pathlib\n"
-        "def nobody(): raise RuntimeError('Could not determine home directory.')\n"
-        "pathlib.Path.home = staticmethod(nobody)\n"
+        "import os, sys; os.environ.pop('HOME'); os.environ.pop('NEURONCTL_HOME'); import pwd\n"
+        "def nobody(uid): raise KeyError(uid)\n"
+        "pwd.getpwuid = nobody\n"
         "from neuronctl.__main__ import run; sys.exit(run(['cache', 'list']))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=terminal.env, cwd=PROJECT, capture_output=True)

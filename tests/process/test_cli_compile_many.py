@@ -164,6 +164,21 @@ def test_profiles_that_do_not_fit_the_target_are_told_by_rule(many: Terminal) ->
     assert "tensor_parallel_size to 2, 4 or 8" in report
 
 
+def test_two_artifacts_do_not_go_into_one_folder(builder: NeuronTerminal) -> None:
+    builder.profile(name="same.yaml")
+    builder.profile(ENGINE.replace("max_num_seqs: 4", "max_num_seqs: 2"), "two.yaml")
+    cross = ("--target", "inf2.xlarge", "--stack", "sdk-2.28", "--json", "--keep-going")
+    folder = {"NEURON_COMPILED_ARTIFACTS": str(builder.cwd / "named")}
+    said = builder.run("compile", "p.yaml", "two.yaml", *cross, env=folder).expect(2)
+    assert outcomes(said) == {"p.yaml": "refused", "two.yaml": "refused"}
+    assert "named is named as the folder of two too, and a folder holds one artifact" in said.err
+    assert said.envelope["errors"][0]["code"] == "artifacts.one-folder"
+    assert "unset NEURON_COMPILED_ARTIFACTS" in said.envelope["errors"][0]["fix"]
+    assert not (builder.cwd / "named").exists()
+    said = builder.run("compile", "p.yaml", "same.yaml", *cross, "--jobs", "2", env=folder).expect(0)
+    assert sorted(outcomes(said).values()) == ["compiled", "hit"]
+
+
 def test_for_neuron_on_a_machine_without_a_device(builder: NeuronTerminal) -> None:
     builder.profile(name="same.yaml")
     builder.profile(ENGINE.replace("max_num_seqs: 4", "max_num_seqs: 2"), "two.yaml")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import time
 from pathlib import Path
 
@@ -53,6 +55,12 @@ def test_where_the_user_s_own_profiles_are(environ: dict[str, str], home: str) -
 )
 def test_paths_as_the_user_says_them(said: str, path: str) -> None:
     assert host().expand(said) == Path(path)
+
+
+@pytest.mark.parametrize("environ", [{}, {"HOME": ""}])
+def test_without_home_the_password_database_knows(environ: dict[str, str]) -> None:
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    assert Host(environ=environ).neuronctl_home == home / ".cache" / "neuronctl"
 
 
 def test_another_root_stands_for_the_machine(tmp_path: Path) -> None:
