@@ -16,6 +16,7 @@ from neuronctl.result import Message, Progress
 
 if TYPE_CHECKING:
     from neuronctl.artifacts.build import Made
+    from neuronctl.artifacts.lock import OnWait
     from neuronctl.artifacts.stage import Stage
     from neuronctl.serving.supervisor import Outcome, ServerEvent, ServerSpec
 
@@ -37,6 +38,11 @@ class Built:
 
     made: Made
     retries: int
+
+
+def wait_teller(tell: Tell) -> OnWait:
+    """What a lock calls while another process holds it."""
+    return lambda holder, waited_s: tell(Progress(f"waiting for {holder}", waited_s))
 
 
 def build(plan: Plan, host: Host, stage: Stage, log: Path, tell: Tell) -> Built:

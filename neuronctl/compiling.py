@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from neuronctl.artifacts.artifact import Artifact
 from neuronctl.artifacts.store import Store
-from neuronctl.building import Tell, build
+from neuronctl.building import Tell, build, wait_teller
 from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, CacheMiss, UsageError
 from neuronctl.host import Host
 from neuronctl.named_folder import check_named, compile_named, is_filled, named_folder
 from neuronctl.plan.plan import Plan
-from neuronctl.result import Message, Progress
+from neuronctl.result import Message
 from neuronctl.runs import open_run
 
 if TYPE_CHECKING:
@@ -84,7 +84,6 @@ def compile_artifact(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: floa
             raise miss(plan, host)
         return Compiled(artifact.tree, built=False, took_s=host.monotonic() - began, artifact=artifact)
     from neuronctl.artifacts.build import LOCK_TIMEOUT_S, build_once
-    from neuronctl.artifacts.lock import Holder
 
     logs: list[Path] = []
     retries: list[int] = []
@@ -105,16 +104,13 @@ def compile_artifact(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: floa
         tell(Message(text, "warn"))
         tell(Message(f"compiling {plan.key} anew", "step"))
 
-    def waiting(holder: Holder, waited_s: float) -> None:
-        tell(Progress(f"waiting for {holder}", waited_s))
-
     outcome = build_once(
         Store.open(host),
         plan.key,
         fill,
         what=f"compile {plan.profile.name}",
         lock_timeout_s=LOCK_TIMEOUT_S if lock_timeout_s is None else lock_timeout_s,
-        on_wait=waiting,
+        on_wait=wait_teller(tell),
         rebuild=policy == "always",
         on_damage=tell_damage,
     )

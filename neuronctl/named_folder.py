@@ -13,12 +13,12 @@ from pathlib import Path
 
 from neuronctl.artifacts.tree import remove
 from neuronctl.backends.nxdi_output import find_differences, find_faults
-from neuronctl.building import Built, Tell, build
+from neuronctl.building import Built, Tell, build, wait_teller
 from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, UsageError
 from neuronctl.host import Host
 from neuronctl.neuron.written import FILE, Mismatch, read_written
 from neuronctl.plan.plan import Plan
-from neuronctl.result import Message, Progress
+from neuronctl.result import Message
 from neuronctl.whole_file import write_whole
 
 VARIABLE = "NEURON_COMPILED_ARTIFACTS"
@@ -98,11 +98,8 @@ def compile_named(
     """
     from neuronctl.artifacts.build import LOCK_TIMEOUT_S
     from neuronctl.artifacts.disk import using
-    from neuronctl.artifacts.lock import Holder, lock
+    from neuronctl.artifacts.lock import lock
     from neuronctl.artifacts.stage import close_stage, make_stage
-
-    def waiting(holder: Holder, waited_s: float) -> None:
-        tell(Progress(f"waiting for {holder}", waited_s))
 
     if os.path.ismount(folder):
         raise UsageError(
@@ -114,7 +111,9 @@ def compile_named(
     beside = folder.parent
     with using(beside, named=True):
         beside.mkdir(parents=True, exist_ok=True)
-    with lock(beside / f".{folder.name}.lock", host, what=what, timeout_s=timeout_s, on_wait=waiting):
+    with lock(
+        beside / f".{folder.name}.lock", host, what=what, timeout_s=timeout_s, on_wait=wait_teller(tell)
+    ):
         if is_filled(folder):
             return None
         tell(Message(f"nothing is compiled in {folder} yet; compiling", "step"))
