@@ -13,6 +13,8 @@ PYTHON ?= python3
 VENV := .venv
 PROFILE ?= smollm2-cpu
 PYTEST_ARGS ?=
+# Most tests wait for processes of their own more than they compute.
+TEST_JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 TOOLS := .tools
 UV := $(TOOLS)/bin/uv
@@ -67,8 +69,8 @@ serve: $(READY)  ## set up, compile once, serve the model on 127.0.0.1:8000 (PRO
 	  code=$$?; (( code == 130 || code == 143 )) || exit $$code; } # ^C is how it ends, not an error
 
 .PHONY: test
-test: $(READY)  ## set up, run every test, those with the real engine too (PYTEST_ARGS=…)
-	@$(VENV)/bin/python -m pytest -q $(PYTEST_ARGS)
+test: $(READY)  ## set up, run every test, those with the real engine too (PYTEST_ARGS=… TEST_JOBS=…)
+	@$(VENV)/bin/python -m pytest -q -n $(TEST_JOBS) --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(READY)  ## style

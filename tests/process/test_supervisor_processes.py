@@ -157,13 +157,13 @@ def send_at(kind: str, phase: str | None, *numbers: int) -> Callable[[ServerEven
 
 
 def test_a_compile_runs_to_ready_works_and_stops(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "compile-s=0.3")
+    stage = Stage(tmp_path, "compile-s=1")
     outcome = supervise(stage.spec(), Host(), policy=POLICY, tell=stage.tell, when_ready=stage.ask)
     assert outcome.status is Status.STOPPED
     assert outcome.value == "The capital of France is Paris."
     assert (outcome.code, outcome.signal, outcome.stopped_by) == (0, None, None)
     assert list(outcome.phases_s) == ["start", "load", "compile", "listen"]
-    assert 0.3 <= outcome.phases_s["compile"] < 3
+    assert outcome.phases_s["compile"] > 0.5  # its lines may be read late
     assert outcome.ready_after_s is not None
     assert sum(outcome.phases_s.values()) == pytest.approx(outcome.ready_after_s, abs=0.2)
     assert outcome.marks == {"warm"}
