@@ -19,7 +19,8 @@ from neuronctl.errors import NeuronctlError
 from neuronctl.host import Host
 from neuronctl.machine.catalog import instance_types
 from neuronctl.machine.detect import Machine, detect_machine
-from neuronctl.model.resolve import Model, resolve_model
+from neuronctl.model.model import Model
+from neuronctl.model.resolve import resolve_model
 from neuronctl.plan.make import make_plan
 from neuronctl.profile.find import packaged_folder
 from neuronctl.profile.resolve import Profile, load_profile

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from neuronctl.errors import MachineUnfit, PlanRefused, StackUnfit, UsageError
 from neuronctl.host import Host
 from neuronctl.machine.detect import Machine, detect_machine
-from neuronctl.model.resolve import Model, fetch_model, resolve_and_fetch, resolve_model
+from neuronctl.model.model import Model
+from neuronctl.model.resolve import fetch_model, resolve_model
 from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan
 from neuronctl.profile.resolve import Profile, load_profile
@@ -72,21 +73,15 @@ class Request:
         return " ".join(word if word == "--" else quote(word) for word in words)
 
 
-def plan_request(
-    request: Request, host: Host, *, may_download: bool = False, tell: Tell | None = None
-) -> Plan:
-    """profile → model → plan. Fetches nothing, unless `may_download` allows it for a hub model.
+def plan_request(request: Request, host: Host, *, tell: Tell | None = None) -> Plan:
+    """profile → model → plan. Of a hub model that nobody knows yet its configuration is fetched, no weights.
 
     The weights of a local model for Neuron are read once, to tell them from others, which may take minutes:
     `tell` hears of it.
     """
     profile = load_profile(request.reference, host, sets=request.sets, flags=request.flags)
     stack = _stack(request, profile, host)
-    section = profile.shape.model
-    if may_download:
-        model = resolve_and_fetch(section, host, python=stack.python, search=stack.paths)
-    else:
-        model = resolve_model(section, host, search=stack.paths)
+    model = resolve_model(profile.shape.model, host, search=stack.paths)
     identities: Mapping[str, str] = {}
     if stack.generation != "cpu":
         profile, model, identities = _told_apart(profile, model, request.passthrough, host, tell)
@@ -301,38 +296,47 @@ def _installed(request: Request, host: Host) -> str:
     return f"no vLLM in {found.python}"
 
 
+def _with_news(plan: Plan, request: Request, host: Host, tell: Tell) -> Plan:
+    """The plan with what the hub has by now, downloaded."""
+    from neuronctl.model.hub_model import refresh
+
+    model = plan.model
+    tell(Message(f"looking for news of {model.id} on the hub", "step"))
+    before, listing = refresh(model.id, model.revision, host, tell=tell)
+    if before not in (None, listing.commit):
+        tell(Message(f"{model.id} was {before} and is {listing.commit} now", "warn"))
+    plan = plan_request(request, host, tell=tell)
+    refuse_errors(plan)
+    return plan
+
+
 def _ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> Plan:
     """A plan without errors whose model has its weights here.
 
     Errors are found before anything is downloaded where the model's configuration is known already.
     """
-    from neuronctl.errors import ModelNotResolved
     from neuronctl.model.companions import fetch_companions
-    from neuronctl.model.resolve import check_headers
+    from neuronctl.model.weights import check_headers
 
     request = replace(request, carry_out=True)
-    try:
-        plan = plan_request(request, host, tell=tell)
-    except ModelNotResolved as error:
-        if error.error_code != "model.not-downloaded" or _is_only_assumed(request, host):
-            raise
-        tell(Message(f"{error.what}; downloading", "step"))
-        plan = plan_request(request, host, may_download=True, tell=tell)
+    plan = plan_request(request, host, tell=tell)
     refuse_errors(plan)
     _tell_findings(plan, tell)
     check_runnable(plan, request, host, serving=serving)
     if plan.model.source == "hub" and plan.profile.shape.model.download == "always":
-        tell(Message(f"looking for news of {plan.model.id} on the hub", "step"))
-        plan = plan_request(request, host, may_download=True, tell=tell)
-        refuse_errors(plan)
+        plan = _with_news(plan, request, host, tell)
     if not plan.model.here:
         tell(Message(f"preparing the model {plan.model.id} in {plan.model.path}", "step"))
-        fetch_model(plan.model, host, python=plan.stack.python)
-        plan = plan_request(request, host, tell=tell)  # a hub may have had news
+        fetch_model(plan.model, host, python=plan.stack.python, tell=tell)
+        plan = plan_request(request, host, tell=tell)
         refuse_errors(plan)
+    if plan.model.commit is not None:
+        from neuronctl.model.listing import HubMemory
+
+        HubMemory(plan.model.id, host).remember_commit(plan.model.revision, plan.model.commit)
     if plan.backend != "cpu":
         check_headers(plan.model)
-    if plan.backend != "cpu" and fetch_companions(plan.profile, host):
+    if plan.backend != "cpu" and fetch_companions(plan.profile, host, tell=tell):
         plan = plan_request(request, host, tell=tell)
         refuse_errors(plan)
     return plan

@@ -10,7 +10,7 @@ from typing import Any
 from neuronctl.host import Host
 from neuronctl.machine.detect import Machine, detect_machine
 from neuronctl.model.config import model_facts
-from neuronctl.model.resolve import Model
+from neuronctl.model.model import Model
 from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan
 from neuronctl.profile.resolve import Profile, load_profile

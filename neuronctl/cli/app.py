@@ -30,7 +30,11 @@ profiles = typer.Typer(help="List, show and check profiles.", no_args_is_help=Tr
 cache = typer.Typer(
     help="Look into the store of compiled artifacts.", no_args_is_help=True, rich_markup_mode=None
 )
+models = typer.Typer(
+    help="Look at models, download them, and see which are here.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(profiles, name="profiles")
+app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")
 
 Reference = Annotated[
@@ -75,6 +79,9 @@ Force = Annotated[
     typer.Option(
         "--force", help="Go on where only an estimate, or advice that nothing enforces, speaks against it."
     ),
+]
+Revision = Annotated[
+    str | None, typer.Option(metavar="REVISION", help="A branch, a tag or a commit; main if none is named.")
 ]
 LockTimeout = Annotated[
     float | None,
@@ -244,13 +251,17 @@ def profiles_show(
     origins: Annotated[
         bool, typer.Option("--origins", help="Say of each value where it comes from.")
     ] = False,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="With the commit that the model's branch or tag is now.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show a profile with all that it inherits."""
     call = _begin(context, "profiles show", as_json)
     from neuronctl.cli.profiles import show
 
-    call.result = show(call, _reference(call, reference, profile), tuple(sets or ()), origins=origins)
+    named = _reference(call, reference, profile)
+    call.result = show(call, named, tuple(sets or ()), origins=origins, pin=pin)
 
 
 @profiles.command("validate")
@@ -273,6 +284,48 @@ def profiles_schema(context: typer.Context, as_json: Json = False) -> None:
     from neuronctl.cli.profiles import schema
 
     call.result = schema()
+
+
+@models.command("show")
+def models_show(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="ID|PATH", help="A hub id, or a model's folder.")],
+    revision: Revision = None,
+    tensors: Annotated[bool, typer.Option("--tensors", help="Each tensor with its type and shape.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a model is. Of one on the hub no weights are fetched."""
+    call = _begin(context, "models show", as_json)
+    from neuronctl.cli.models import show
+
+    call.result = show(call, model, revision, tensors=tensors)
+
+
+@models.command("download")
+def models_download(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Argument(metavar="[ID]", help="A hub id.")] = None,
+    revision: Revision = None,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", "-p", metavar="NAME", help="All models that a profile names instead."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Download what serving needs of a model into the hub's cache, and take what its branch is now."""
+    call = _begin(context, "models download", as_json)
+    from neuronctl.cli.models import download
+
+    call.result = download(call, model, revision, profile)
+
+
+@models.command("list")
+def models_list(context: typer.Context, as_json: Json = False) -> None:
+    """List the models in the hub's cache: whole or not, tied or not, and which profiles serve them."""
+    call = _begin(context, "models list", as_json)
+    from neuronctl.cli.models import list_cached
+
+    call.result = list_cached(call)
 
 
 @cache.command("list")

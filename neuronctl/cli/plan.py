@@ -43,7 +43,7 @@ def describe_plan(plan: Plan, compiled: bool) -> dict[str, object]:
             "path": str(plan.model.path),
             "here": plan.model.here,
             "architecture": plan.model.facts.architecture,
-            "tied_embeddings": plan.model.facts.tied,
+            "tied_embeddings": plan.model.is_tied,
         },
         "machine": {
             "architecture": plan.machine.architecture,
@@ -83,7 +83,7 @@ def plan_text(plan: Plan, compiled: bool) -> str:
 
     facts, machine, stack = plan.model.facts, plan.machine, plan.stack
     model = plan.model.id + (f" {plan.model.revision}" if plan.model.revision else "")
-    tied = {True: ", tied embeddings", False: "", None: ""}[facts.tied]
+    tied = {True: ", tied embeddings", False: "", None: ""}[plan.model.is_tied]
     here = "" if plan.model.here else ", weights to be prepared"
     if plan.model.config_from != "config.json":
         here += f"; facts from {plan.model.config_from}"

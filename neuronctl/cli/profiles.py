@@ -34,12 +34,28 @@ def list_named(call: Invocation) -> Result:
     return Result("profiles list", {"profiles": data}, text=text)
 
 
-def show(call: Invocation, reference: str, sets: tuple[str, ...], *, origins: bool) -> Result:
-    """A profile with all that it inherits, as YAML; in JSON with the origin of each value."""
+def show(
+    call: Invocation, reference: str, sets: tuple[str, ...], *, origins: bool, pin: bool = False
+) -> Result:
+    """A profile with all that it inherits, as YAML; in JSON with the origin of each value.
+
+    `pin`: with the commit that its model is, by what is here or else by the hub. Raises ModelNotResolved.
+    """
     from neuronctl.profile.resolve import load_profile
     from neuronctl.profile.show import profile_as_yaml, values_of
 
     profile = load_profile(reference, call.host, sets=sets)
+    if pin:
+        from neuronctl.model.resolve import is_hub_id, resolve_model
+
+        section = profile.shape.model
+        if not is_hub_id(section.id, call.host):
+            raise UsageError(
+                f"{section.id} is not on the hub, so it has no commits",
+                fix="leave --pin out; of a local folder a digest of its weights goes into the artifact's key",
+            )
+        sets = (*sets, f"model.revision={resolve_model(section, call.host).commit}")
+        profile = load_profile(reference, call.host, sets=sets)
     data: dict[str, object] = {
         "name": profile.name,
         "path": str(profile.path),

@@ -13,12 +13,14 @@ from msgspec import structs
 
 from neuronctl.errors import ModelNotResolved, Place
 from neuronctl.host import Host
+from neuronctl.model.download import Tell, download_model
+from neuronctl.model.hub import look_up
+from neuronctl.model.hub_model import find_snapshot
 from neuronctl.model.identity import identify_weights
-from neuronctl.model.resolve import download_snapshot, find_snapshot, weights_missing
+from neuronctl.model.selection import ADAPTER_CONFIG
+from neuronctl.model.weights import weights_missing
 from neuronctl.profile.resolve import Profile
 
-# Many drafts and adapters exist in this form alone, such as yuhuili/EAGLE-LLaMA3.1-Instruct-8B.
-_OLDER_WEIGHTS = ("*.bin",)
 _ADAPTERS = "features.lora.adapters."
 _LONGEST_PATH = 4096
 # A compile writes there; what lies there before is not read.
@@ -44,7 +46,7 @@ def find_companions(profile: Profile, host: Host) -> tuple[Companion, ...]:
     return tuple(_find(key, said, host) for key, said, _ in _named(profile))
 
 
-def fetch_companions(profile: Profile, host: Host) -> bool:
+def fetch_companions(profile: Profile, host: Host, *, tell: Tell) -> bool:
     """Download those that are not here; whether there was one.
 
     Raises ModelNotResolved where one is a folder that is missing, or the profile forbids to download.
@@ -67,7 +69,12 @@ def fetch_companions(profile: Profile, host: Host) -> bool:
                 fix=f"hf download {said}",
                 code="model.download-forbidden",
             )
-        download_snapshot(said, None, host, further=_OLDER_WEIGHTS)
+        try:
+            download_model(look_up(said, None, host), None, host, tell=tell)
+        except ModelNotResolved as error:
+            raise ModelNotResolved(
+                error.what, place=place, fix=error.fix, code=error.error_code, details=error.details
+            ) from None
         if _find(key, said, host).path is None:
             raise ModelNotResolved(
                 f"{said} has no {config}, or no weights",
@@ -109,7 +116,7 @@ def _named(profile: Profile) -> Iterator[tuple[str, str, str]]:
     if features.speculative.model is not None:
         yield "features.speculative.model", features.speculative.model, "config.json"
     for name, said in features.lora.adapters.items():
-        yield f"{_ADAPTERS}{name}", said, "adapter_config.json"
+        yield f"{_ADAPTERS}{name}", said, ADAPTER_CONFIG
 
 
 def _is_path(said: str) -> bool:
@@ -122,12 +129,10 @@ def _find(key: str, said: str, host: Host) -> Companion:
         return Companion(key, said, folder.resolve(), identify_weights(folder.resolve(), host))
     if _is_path(said):
         return Companion(key, said, None, None)
-    from huggingface_hub.errors import HFValidationError
-
     is_adapter = key.startswith(_ADAPTERS)
     try:
-        snapshot = find_snapshot(said, None, host, "adapter_config.json" if is_adapter else "config.json")
-    except HFValidationError:
+        snapshot = find_snapshot(said, None, host, ADAPTER_CONFIG if is_adapter else "config.json")
+    except ModelNotResolved:
         return Companion(key, said, None, None)
     if snapshot is not None and not _has_weights(snapshot, is_adapter):
         snapshot = None

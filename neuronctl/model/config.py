@@ -36,7 +36,8 @@ class ModelFacts:
     is not the same as false, because the default depends on the model type. That default is
     `tied_by_default`, None for a model type that we do not know; `is_tied` is the one or the other.
 
-    `experts` is how many a mixture has in one layer, each `moe_intermediate_size` wide.
+    `experts` is how many a mixture has in one layer, each `moe_intermediate_size` wide. `rope_scaling` is how
+    positions beyond those of the training are reached, as `llama3 x8`; None where they are not.
     """
 
     architecture: str
@@ -55,6 +56,7 @@ class ModelFacts:
     experts: int | None = None
     moe_intermediate_size: int | None = None
     is_multimodal: bool = False
+    rope_scaling: str | None = None
 
     @property
     def is_tied(self) -> bool | None:
@@ -113,6 +115,18 @@ def quantization_method(config: Mapping[str, Any]) -> str | None:
     said = config.get("quantization_config")
     method = said.get("quant_method") if isinstance(said, Mapping) else None
     return method if isinstance(method, str) and method else None
+
+
+def _rope_scaling(config: Mapping[str, Any]) -> str | None:
+    """transformers calls it `rope_scaling`, and from 5.0 on `rope_parameters`, with "default" for none."""
+    said = config.get("rope_scaling") or config.get("rope_parameters")
+    if not isinstance(said, Mapping):
+        return None
+    kind = said.get("rope_type", said.get("type"))
+    factor = said.get("factor")
+    if not isinstance(kind, str) or kind == "default":
+        return None
+    return f"{kind} x{factor:g}" if isinstance(factor, int | float) else kind
 
 
 def model_facts(config: dict[str, Any], named: str) -> ModelFacts:
@@ -176,4 +190,5 @@ def model_facts(config: dict[str, Any], named: str) -> ModelFacts:
         experts=experts,
         moe_intermediate_size=(number("moe_intermediate_size", least=0) or intermediate) if experts else None,
         is_multimodal=isinstance(config.get("vision_config"), dict),
+        rope_scaling=_rope_scaling(text) or _rope_scaling(config),
     )

@@ -13,7 +13,7 @@ from typing import Any
 from neuronctl.errors import ModelNotResolved
 from neuronctl.model.config import ModelFacts, model_facts, read_config
 from neuronctl.model.known import known_model
-from neuronctl.model.resolve import Model
+from neuronctl.model.model import Model
 
 DTYPE_BYTES = {
     "float32": 4,

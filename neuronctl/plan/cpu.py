@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from neuronctl.machine.detect import Machine
-from neuronctl.model.resolve import Model
+from neuronctl.model.model import Model
 from neuronctl.plan.given import Decided, Given
 from neuronctl.plan.key import (
     KEY_FORMAT,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from neuronctl.machine.detect import Machine
-from neuronctl.model.resolve import Model
+from neuronctl.model.model import Model
 from neuronctl.plan.arguments import feature_arguments, passthrough_engine, stated_engine
 from neuronctl.plan.plan import Setting
 from neuronctl.profile.resolve import Profile

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from neuronctl.errors import StackUnfit
 from neuronctl.machine.detect import Machine
-from neuronctl.model.resolve import Model
+from neuronctl.model.model import Model
 from neuronctl.plan.arguments import check_passthrough
 from neuronctl.plan.given import Decided, Given
 from neuronctl.plan.key import hash_inputs, shown_inputs

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from neuronctl.errors import MachineUnfit
 from neuronctl.machine.cores import CoreSet, granted_cores, partition
-from neuronctl.model.resolve import Model
+from neuronctl.model.model import Model
 from neuronctl.neuron.keys import KeyFault, check_additional_config
 from neuronctl.neuron.outlook import Outlook, flat_settings
 from neuronctl.plan.given import Given

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from neuronctl.machine.detect import Machine
-from neuronctl.model.resolve import Model
+from neuronctl.model.model import Model
 from neuronctl.profile.resolve import Profile
 from neuronctl.result import Finding
 from neuronctl.stack.detect import Stack

@@ -13,7 +13,7 @@ def rules_for(backend: str) -> tuple[Rule, ...]:
     if backend == "cpu":
         from neuronctl.rules import cpu, cpu_stack, hub, serving
 
-        return (*serving.RULES, *hub.RULES, *cpu.RULES, *cpu_stack.RULES)
-    from neuronctl.rules.all import RULES
-
-    return tuple(rule for rule in RULES if backend in rule.backends)
+        rules: tuple[Rule, ...] = (*serving.RULES, *hub.RULES, *cpu.RULES, *cpu_stack.RULES)
+    else:
+        from neuronctl.rules.all import RULES as rules  # noqa: N811
+    return tuple(rule for rule in rules if backend in rule.backends)

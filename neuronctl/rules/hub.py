@@ -36,4 +36,107 @@ def gated(situation: Situation) -> Remark | None:
     )
 
 
-RULES = (gated,)
+@rule("model.branch-moved", "warning", "neuronctl's own memory of the hub (model/listing.py)")
+def branch_moved(situation: Situation) -> Remark | None:
+    """The branch or tag of a model is another commit than when the profile was compiled or looked up.
+
+    The one from before is used as long as its files are here, so nothing changes unasked. It is pinned with
+    `model.revision`; `neuronctl models download` takes the news.
+    """
+    model = situation.model
+    if model.moved is None:
+        return None
+    return Remark(
+        f"{model.revision or 'main'} of {model.id} was {model.commit}, which is used, and is {model.moved} "
+        "in the hub's cache",
+        fix=f"set model.revision to the one that is meant (neuronctl profiles show --pin prints it so); "
+        f"neuronctl models download {model.id} takes what the hub has now",
+        key="model.revision" if model.revision else "model.id",
+    )
+
+
+@rule(
+    "model.tied-embeddings",
+    "info",
+    "sdk:libraries/nxd-inference/developer_guides/vllm-user-guide-v1.rst:608",
+    backends=("nxdi",),
+)
+def tied_embeddings(situation: Situation) -> Remark | None:
+    """Input and output embeddings are one tensor: the plugin is given a local folder, never the hub id.
+
+    With the hub id of such a model NxD Inference up to 0.6 ends with "Cannot copy out of meta tensor; no
+    data!" when it shards the weights at load.
+    """
+    model = situation.model
+    if model.source != "hub" or not model.is_tied:
+        return None
+    return Remark(
+        f"{model.id} has tied embeddings, with which a hub id can fail (Cannot copy out of meta tensor): "
+        f"it is {'' if model.here else 'downloaded to and '}served from the folder {model.path}",
+    )
+
+
+@rule(
+    "model.output-embedding",
+    "warning",
+    "transformers 4.57.6, modeling_utils.py (tie_weights: only where tie_word_embeddings is true)",
+)
+def output_embedding(situation: Situation) -> Remark | None:
+    """config.json says that the embeddings are two tensors, and the weights hold one of them only.
+
+    Then the output embedding is not loaded: the load fails, or the answers are noise.
+    """
+    model = situation.model
+    stored = model.checkpoint.stores_output if model.checkpoint is not None else None
+    if model.facts.is_tied is not False or stored is not False:
+        return None
+    return Remark(
+        f"config.json of {model.id} does not say tie_word_embeddings: true, and its weights hold no "
+        "output embedding (lm_head.weight)",
+        fix='add "tie_word_embeddings": true to config.json of a local copy, if the model is so; else take '
+        "the whole checkpoint",
+        key="model.id",
+    )
+
+
+@rule(
+    "model.remote-code",
+    "error",
+    "transformers 4.57.6, dynamic_module_utils.py (resolve_trust_remote_code); vLLM, "
+    "transformers_utils/config.py (_CONFIG_REGISTRY)",
+    forcible=True,
+)
+def remote_code(situation: Situation) -> Remark | None:
+    """The model's own Python files are needed to load it, and the profile does not allow to run them.
+
+    Needed they are where config.json names them (auto_map) and neither transformers nor vLLM in the serving
+    Python has the model type, by the names of their files.
+    """
+    model = situation.model
+    if model.remote_code is None or situation.engine.get("trust_remote_code"):
+        return None
+    return Remark(
+        f"{model.id} needs its own code ({model.remote_code}): the installed transformers and vLLM have no "
+        f"model type {model.facts.model_type}",
+        fix="read that code, then set model.trust_remote_code: true and pin model.revision",
+        key="model.trust_remote_code",
+    )
+
+
+@rule("model.no-chat-template", "info", "vLLM, entrypoints/chat_utils.py (resolve_hf_chat_template)")
+def no_chat_template(situation: Situation) -> Remark | None:
+    """The tokenizer has no chat template, so that requests for chat completions are refused.
+
+    A base model has none; /v1/completions works with it.
+    """
+    model = situation.model
+    if model.has_chat_template is not False or situation.engine.get("chat_template"):
+        return None
+    return Remark(
+        f"{model.id} has no chat template: /v1/chat/completions will answer with an error",
+        fix="use /v1/completions, or name a template: engine.extra.chat_template",
+        key="model.id",
+    )
+
+
+RULES = (gated, branch_moved, tied_embeddings, output_embedding, remote_code, no_chat_template)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from neuronctl.host import Host
-from neuronctl.model.resolve import Model, resolve_model
+from neuronctl.model.model import Model
+from neuronctl.model.resolve import resolve_model
 from neuronctl.model.size import weight_bytes
 from neuronctl.profile.resolve import Profile, load_profile
 

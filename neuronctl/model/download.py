@@ -1,0 +1,197 @@
+"""download_model: the files of a repository that serving needs, in the hub's cache, whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from neuronctl.child import Child, Ended, Launch
+from neuronctl.errors import MachineUnfit, ModelNotResolved
+from neuronctl.host import Host
+from neuronctl.model.hub import fetch_facts, hub_cache, named_by_index, repository_folder
+from neuronctl.model.hub_error import endpoint_of
+from neuronctl.model.listing import MAIN, Listing, is_commit
+from neuronctl.model.selection import small_files, weight_files
+from neuronctl.model.transfer import Order, Wanted
+from neuronctl.result import Message, Progress
+from neuronctl.runs import open_run
+from neuronctl.whole_file import write_whole
+
+Tell = Callable[[Message | Progress], None]
+
+# The child finds modules where we do: `-c` alone would look into the working folder first.
+_CODE = "import sys; sys.path[:] = {path!r}; from neuronctl.model.transfer import main; main()"
+_POLL_S = 0.5
+# The rate is that of the last so many seconds.
+_RATE_OVER_S = 15.0
+# What is left free on the disk beside the download.
+_SPARE_BYTES = 256 << 20
+
+
+def wanted_files(listing: Listing, snapshot: Path) -> list[str]:
+    """The files that serving needs; `snapshot` has the index of the weights, if there is one.
+
+    Raises ModelNotResolved where the index names files that the repository lacks, or there are no weights.
+    """
+    indexed = set(named_by_index(snapshot).values())
+    weights = weight_files(listing.files, indexed=indexed)
+    if not weights:
+        raise ModelNotResolved(
+            f"{listing.repo_id} has no weights that vLLM loads (*.safetensors or pytorch_model*.bin)",
+            fix="choose a repository with safetensors",
+            code="model.no-weights",
+        )
+    if missing := [name for name in weights if name not in listing.files]:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ModelNotResolved(
+            f"the index of {listing.repo_id} names files that the repository lacks: "
+            f"{', '.join(missing[:3])}{more}",
+            fix="choose another revision (model.revision), or another repository",
+            code="model.no-weights",
+        )
+    return [*small_files(listing.files), *weights]
+
+
+def missing_files(listing: Listing, names: Sequence[str], snapshot: Path) -> list[str]:
+    """Of `names` those that are not in the snapshot as the hub has them, by their size."""
+    return [name for name in names if _size(snapshot / name) != listing.files[name].size_bytes]
+
+
+def download_model(listing: Listing, revision: str | None, host: Host, *, tell: Tell) -> Path:
+    """Bring what serving needs of a repository into the hub's cache: the snapshot's folder.
+
+    What another process or an earlier one brought is not fetched again, not in parts either. The branch or
+    tag `revision` then leads to it, for other tools too. Raises ModelNotResolved, also where the disk is too
+    small; MachineUnfit where no process can be started; Interrupted or Terminated.
+    """
+    snapshot = fetch_facts(listing, host)
+    names = wanted_files(listing, snapshot)
+    if missing := missing_files(listing, names, snapshot):
+        _check_space(listing, missing, host)
+        _transfer(listing, missing, host, tell)
+        if left := missing_files(listing, names, snapshot):
+            raise ModelNotResolved(
+                f"{left[0]} of {listing.repo_id} is not in {snapshot} after the download",
+                fix="see whether another program empties the hub's cache, and type the same command again",
+                code="model.download-failed",
+            )
+    if not is_commit(revision):
+        ref = repository_folder(listing.repo_id, host) / "refs" / (revision or MAIN)
+        with suppress(OSError):  # others then do not find it by its branch
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(ref, listing.commit.encode())
+    return snapshot
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _received(listing: Listing, names: Sequence[str], folder: Path) -> int:
+    """Bytes of these files that are on the disk, in whole blobs and in parts."""
+    received = 0
+    for name in names:
+        file = listing.files[name]
+        size = _size(folder / "blobs" / file.blob)
+        received += size or _size(folder / "blobs" / f"{file.blob}.incomplete") or 0
+    return received
+
+
+def _check_space(listing: Listing, names: Sequence[str], host: Host) -> None:
+    """Raise ModelNotResolved where the disk has no space for what is missing."""
+    folder = repository_folder(listing.repo_id, host)
+    needed = sum(listing.files[name].size_bytes for name in names) - _received(listing, names, folder)
+    free = None
+    for place in (folder, *folder.parents):
+        with suppress(OSError):
+            facts = os.statvfs(place)
+            free = facts.f_bavail * facts.f_frsize
+            break
+    if free is not None and needed + _SPARE_BYTES > free:
+        raise ModelNotResolved(
+            f"{listing.repo_id} takes {_gb(needed)} more, and {hub_cache(host)} has {_gb(free)} free",
+            fix="free some space, or set HF_HOME to a folder on a larger disk",
+            code="model.no-space",
+        )
+
+
+def _transfer(listing: Listing, names: Sequence[str], host: Host, tell: Tell) -> None:
+    """Run the child that receives the files, and tell how far it is."""
+    folder = repository_folder(listing.repo_id, host)
+    files = tuple(
+        Wanted(name, listing.files[name].size_bytes, listing.files[name].blob, listing.files[name].is_lfs)
+        for name in names
+    )
+    order = Order(
+        listing.repo_id, listing.commit, endpoint_of(host), str(hub_cache(host)), str(folder), files
+    )
+    # A bar of its own would fill the log; its other way of receiving takes nothing up again.
+    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_ENABLE_HF_TRANSFER": "0"}
+    with open_run(host, listing.repo_id.rpartition("/")[2], "download") as run:
+        order.write(run.work / "order.json")
+        answer = run.work / "error.json"
+        argv = (sys.executable, "-c", _CODE.format(path=sys.path), str(run.work / "order.json"), str(answer))
+        launch = Launch(argv, env={**host.environ, **quiet}, cwd=host.cwd, log=run.log)
+        with Child.start(launch, host) as child:
+            _follow(child, listing, names, folder, host, tell)
+        if child.ended is not None and child.ended.code == 0:
+            run.log.unlink(missing_ok=True)
+            return
+        raise _failure(child.ended, answer, listing, run.log)
+
+
+def _follow(
+    child: Child, listing: Listing, names: Sequence[str], folder: Path, host: Host, tell: Tell
+) -> None:
+    """Tell about twice a second what has come, how fast, and how long the rest takes."""
+    total = sum(listing.files[name].size_bytes for name in names)
+    began = host.monotonic()
+    seen: deque[tuple[float, int]] = deque()
+    while True:
+        now, received = host.monotonic(), _received(listing, names, folder)
+        seen.append((now, received))
+        while now - seen[0][0] > _RATE_OVER_S and len(seen) > 2:
+            seen.popleft()
+        rate = (received - seen[0][1]) / (now - seen[0][0]) if now > seen[0][0] else 0.0
+        tell(Progress(f"downloading {listing.repo_id}: {_how_far(received, total, rate)}", now - began))
+        if child.wait(_POLL_S) is not None:
+            return
+
+
+def _how_far(received: int, total: int, rate: float) -> str:
+    text = f"{_gb(received)} of {_gb(total)}"
+    if rate < 1.0:
+        return text
+    left_s = max(0.0, total - received) / rate
+    left = f"{left_s:.0f} s" if left_s < 100 else f"{left_s / 60:.0f} min"
+    return f"{text}, {rate / 1e6:.1f} MB/s, {left} left"
+
+
+def _gb(size_bytes: float) -> str:
+    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"
+
+
+def _failure(
+    ended: Ended | None, answer: Path, listing: Listing, log: Path
+) -> ModelNotResolved | MachineUnfit:
+    """The error that the child told, or how it ended."""
+    try:
+        told = json.loads(answer.read_bytes())
+        code, what, fix = (str(told[word]) for word in ("code", "what", "fix"))
+        fix += "; the same command goes on where this ended"
+        return ModelNotResolved(what, fix=fix, code=code, details={"log": str(log)})
+    except (OSError, ValueError, LookupError, TypeError):
+        how = ended if ended is not None else "does not end"
+        return MachineUnfit(
+            f"the download of {listing.repo_id} {how}",
+            fix=f"look at the log {log}; the same command goes on where this ended",
+            details={"log": str(log)},
+        )

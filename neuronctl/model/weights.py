@@ -1,0 +1,80 @@
+"""Whether a folder's weights are there and whole, as far as names, sizes and headers tell."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from neuronctl.errors import ModelNotResolved
+from neuronctl.model.hub import named_by_index
+from neuronctl.model.model import Model
+from neuronctl.model.selection import small_files, weight_files
+
+
+def check_headers(model: Model) -> None:
+    """Raise ModelNotResolved for a file of weights that is cut off or none, as a pointer of Git LFS.
+
+    A compile reads the weights at its end; their headers can be read before it begins.
+    """
+    from neuronctl.model.safetensors import find_fault
+
+    for file in sorted(model.path.glob("*.safetensors")):
+        try:
+            fault = find_fault(file)
+        except OSError as error:
+            fault = f"it cannot be read: {error.strerror}"
+        if fault is not None:
+            raise ModelNotResolved(
+                f"the weights in {file} are damaged: {fault}",
+                fix="download the model again, or copy it again",
+                code="model.damaged-weights",
+            )
+
+
+def check_links(folder: Path) -> None:
+    """Raise ModelNotResolved for a file of the model that is a link out of its folder, or to nothing.
+
+    Such a folder is not whole where it is copied or mounted to. The links of the hub's cache, from a
+    snapshot to the blobs beside it, are its way to keep a file once.
+    """
+    within = Path(os.path.realpath(folder))
+    if within.parent.name == "snapshots":
+        within = within.parent.parent
+    names = [entry.name for entry in os.scandir(folder) if entry.is_symlink()]
+    for name in (*small_files(names), *weight_files(names)):
+        target = Path(os.path.realpath(folder / name))
+        if not target.exists():
+            raise ModelNotResolved(
+                f"{folder / name} is a link to {target}, which is not there",
+                fix="copy the file here, or download the model again",
+                code="model.broken-link",
+            )
+        if not target.is_relative_to(within):
+            raise ModelNotResolved(
+                f"{folder / name} is a link out of the model's folder, to {target}",
+                fix="copy the file into the folder, or name the folder that has all of them as model.id",
+                code="model.link-outside",
+            )
+
+
+def check_weights(folder: Path, *, fix: str) -> None:
+    """Raise ModelNotResolved where weights are missing."""
+    if missing := weights_missing(folder):
+        raise ModelNotResolved(f"{folder} {missing}", fix=fix, code="model.no-weights")
+
+
+def weights_missing(folder: Path) -> str | None:
+    """What the folder lacks of its weights, in words: files that an index names, or any weights at all.
+
+    Raises ModelNotResolved for an index that cannot be read.
+    """
+    if named := named_by_index(folder):
+        missing = sorted({name for name in named.values() if not os.path.exists(folder / name)})
+        if not missing:
+            return None
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        return f"lacks weights that its index names: {', '.join(missing[:3])}{more}"
+    # Trainers leave .bin files of their own (training_args.bin, optimizer.bin), which are no weights.
+    if any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin")):
+        return None
+    return "has a config.json and no weights (*.safetensors or pytorch_model*.bin)"
