@@ -30,9 +30,12 @@ def main() -> None:
     )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     arguments = parser.parse_args()
+    # Blocked before any thread begins, which inherits it: the signals wait for sigwait then.
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     with Hub(*find_repositories(arguments.root), port=arguments.port) as hub:
         print(hub.endpoint, flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.sigwait(ends)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class Fault:
     To the bodies of good answers (a HEAD, a redirect and an error are left alone, and not counted):
         bytes_per_s   slow
         cut_after     the connection ends after so many bytes of the body; `reset` makes it a reset
+        stall_after   nothing more comes after so many bytes of the body, and the connection stays
         flip_at       the byte at this offset of the file is another; negative counts from the end
         shorter_by    the file lacks so many bytes at its end, and the answer says so in its own length
         ignore_range  the whole file with status 200, although a range was asked for
@@ -42,6 +43,7 @@ class Fault:
     bytes_per_s: float | None = None
     cut_after: int | None = None
     reset: bool = False
+    stall_after: int | None = None
     flip_at: int | None = None
     shorter_by: int = 0
     ignore_range: bool = False

@@ -24,6 +24,8 @@ from tests.hub.protocol import Asked, Protocol, Token
 from tests.hub.repository import Repository
 from tests.hub.request_log import Host, Request, RequestLog
 
+__all__ = ["Hub", "Token"]
+
 _ADDRESS = "127.0.0.1"
 _CHUNK_BYTES = 64 * 1024
 # How often a slow body gets its next bytes.
@@ -217,8 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._before(fault)
         if fault.status is not None:
             answer = _failure(fault.status, fault)
-        with suppress(_Gone):
-            self._send(asked, answer, fault, noted)
+        self._send(asked, answer, fault, noted)
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -230,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing; the hub's log has it."""
 
     def handle(self) -> None:
-        with suppress(_Gone, ConnectionError):
+        with suppress(ConnectionError):
             super().handle()
 
     def _before(self, fault: Fault) -> None:
@@ -271,8 +272,9 @@ class _Handler(BaseHTTPRequestHandler):
         step = _CHUNK_BYTES
         if fault.bytes_per_s is not None:
             step = max(1, min(step, int(fault.bytes_per_s * _SLOW_STEP_S)))
-        cut = end if fault.cut_after is None else min(end, start + fault.cut_after)
-        flip = None if fault.flip_at is None or not blob.size else fault.flip_at % blob.size
+        stops = [start + after for after in (fault.cut_after, fault.stall_after) if after is not None]
+        cut = min([end, *stops])
+        flip = None if fault.flip_at is None else fault.flip_at % max(1, blob.size)
         while start < cut:
             chunk = blob.read(start, min(step, cut - start))
             if flip is not None and start <= flip < start + len(chunk):
@@ -284,7 +286,9 @@ class _Handler(BaseHTTPRequestHandler):
             start += len(chunk)
             if fault.bytes_per_s is not None and start < end:
                 self._wait(len(chunk) / fault.bytes_per_s)
-        if fault.cut_after is not None and cut < end:
+        if cut < end:
+            if fault.cut_after is None:
+                self.server.ending.wait()
             self._end_connection(reset=fault.reset)
 
     def _everywhere(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -304,14 +308,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _end_connection(self, *, reset: bool) -> None:
         """End the connection at once: with a reset, or as if all had been said."""
-        self.close_connection = True
-        if reset:
-            # A socket that does not linger is reset as it closes, and only the descriptor's end closes it:
-            # the streams that this handler reads and writes hold the socket open otherwise.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            os.close(self.connection.detach())
-        else:
-            with suppress(OSError):
+        with suppress(OSError):
+            if reset:
+                # A socket that does not linger is reset as it closes. Closing its descriptor is the only way:
+                # the streams that this handler reads and writes hold the socket itself open.
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                os.close(self.connection.detach())
+            else:
                 self.connection.shutdown(socket.SHUT_RDWR)
         raise _Gone
 
