@@ -70,9 +70,7 @@ def look_up(repo_id: str, revision: str | None, host: Host) -> Listing:
         )
     files = {one.rfilename: _hub_file(one) for one in told.siblings or []}
     listing = Listing(repo_id, told.sha, files, told.gated or False)
-    memory = HubMemory(repo_id, host)
-    memory.remember(listing)
-    memory.remember_commit(revision, listing.commit)
+    HubMemory(repo_id, host).remember(listing)
     return listing
 
 

@@ -43,7 +43,10 @@ def find_hub_model(section: ModelSection, host: Host) -> Model:
         return known
     if section.download == "never":
         raise _forbidden(section.id, section.revision, "", [])
-    return _from_snapshot(section, learn(section.id, section.revision, host).commit, None, host)
+    model = _from_snapshot(section, learn(section.id, section.revision, host).commit, None, host)
+    # Not before it is known to be a model: the next attempt has to see what its owner has mended.
+    HubMemory(section.id, host).remember_commit(section.revision, str(model.commit))
+    return model
 
 
 def learn(repo_id: str, revision: str | None, host: Host) -> Listing:
@@ -89,6 +92,7 @@ def refresh(repo_id: str, revision: str | None, host: Host, *, tell: Tell) -> tu
     before, _ = _commit_here(repo_id, revision, host)
     listing = look_up(repo_id, revision, host)
     download_model(listing, revision, host, tell=tell)
+    HubMemory(repo_id, host).remember_commit(revision, listing.commit)
     return before, listing
 
 

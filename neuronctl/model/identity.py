@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +42,7 @@ def identify_weights(
     found = {name: known[name][0] for name in files if name not in unknown}
     if unknown:
         on_read(sum(facts[name][1] for name in unknown))
+        _let_clock_pass(max(facts[name][3] for name in unknown))
     read = digests([(files[name], facts[name][1]) for name in unknown])
     for name, digest in zip(unknown, read, strict=True):
         if isinstance(digest, OSError):
@@ -73,6 +75,17 @@ def _facts(path: Path) -> Facts:
     # st_ctime too: other weights may have the size, the mtime (`touch -r`, a tar) and the inode of those that
     # were deleted before them.
     return str(path), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino
+
+
+# Linux before 6.13 stamps a change with the last tick of its clock, at 100 Hz up to 10 ms ago.
+_TICKS_NS = 20_000_000
+
+
+def _let_clock_pass(change_ns: int) -> None:
+    """Wait until a later change must get a later st_ctime, so that one made after the reading is noticed."""
+    age_ns = time.time_ns() - change_ns
+    if 0 <= age_ns < _TICKS_NS:
+        time.sleep((_TICKS_NS - age_ns) / 1e9)
 
 
 def _recall(memory: Path) -> dict[str, tuple[str, Facts]]:

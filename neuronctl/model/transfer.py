@@ -33,6 +33,8 @@ LONGEST_ASKED_S = 600.0
 # then uses; what is broken off begins anew.
 LARGEST_PLAIN_BYTES = 50 * 1000**3
 _BLOCK_BYTES = 4 << 20
+# The client hands on what it receives in pieces of 10 MiB, and what is in a piece when it ends is lost.
+PIECE_BYTES = 1 << 20
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 
 
@@ -70,7 +72,10 @@ class Order:
 
 def main() -> None:
     """The child: `order.json` and a file for the error, if there is one."""
+    from huggingface_hub import constants
+
     order = Order.read(Path(sys.argv[1]))
+    constants.DOWNLOAD_CHUNK_SIZE = PIECE_BYTES
     try:
         _bring_all(order)
     except Exception as error:
@@ -126,13 +131,14 @@ def _receive(file: Wanted, blob: Path, order: Order) -> None:
     """The content of one blob, compared with its name before it gets it. Raises what the client raises."""
     part = _Part(blob.with_name(f"{file.blob}.incomplete"), file)
     try:
-        for whole_tries in range(2):
-            if part.received > file.size_bytes or whole_tries:
-                part.start_anew()
+        if part.received >= file.size_bytes and not part.is_right():
+            part.start_anew()
+        for _ in range(2):
             _take_up(file, part, order)
             if part.is_right():
                 part.become(blob)
                 return
+            part.start_anew()
         raise ModelNotResolved(
             f"{file.name} of {order.repo_id} was received twice, and is not what the hub says it is",
             fix="a proxy or a mirror (HF_ENDPOINT) may change it; try again without",
