@@ -27,6 +27,7 @@ _FACTS_BYTES = 2 << 20
 _HEADER_GUESS_BYTES = 16 << 10
 _ROW_BYTES = 160
 _AT_ONCE = 8
+_SIMILAR = 50
 
 T = TypeVar("T")
 
@@ -136,13 +137,17 @@ def named_by_index(folder: Path) -> dict[str, str]:
 
 
 def similar_ids(repo_id: str, host: Host) -> list[str]:
-    """Ids on the hub that a search for a name finds; none where it cannot be asked."""
+    """Ids on the hub that may be meant: what a search for the name finds, or for its beginning, and what else
+    its organisation has. None where the hub cannot be asked.
+    """
     try:
         from huggingface_hub import HfApi
 
-        name = repo_id.rpartition("/")[2]
-        found = HfApi(endpoint=endpoint_of(host)).list_models(search=name, limit=20)
-        return [one.id for one in found]
+        api = HfApi(endpoint=endpoint_of(host))
+        author, _, name = repo_id.rpartition("/")
+        wanted: list[dict[str, Any]] = [{"search": name}, {"search": name[: len(name) // 2 + 1]}]
+        wanted += [{"author": author}] if author else []
+        return [one.id for how in wanted for one in api.list_models(**how, limit=_SIMILAR)]
     except Exception:  # this only makes an error more helpful
         return []
 

@@ -101,7 +101,7 @@ def in_plain_words(error: Exception, asked: Asked, host: Host) -> ModelNotResolv
 def with_near_matches(error: ModelNotResolved, wanted: str, known: Iterable[str]) -> ModelNotResolved:
     """The same error, with the names that are spelt much like the one that is wanted."""
     by_lowered = {name.lower(): name for name in known if name != wanted}
-    near = difflib.get_close_matches(wanted.lower(), by_lowered, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(wanted.lower(), by_lowered, n=3, cutoff=0.75)
     if not near:
         return error
     names = " or ".join(by_lowered[name] for name in near)

@@ -87,7 +87,7 @@ def in_another_file(file: Path, content: bytes) -> None:
 def test_other_weights_of_the_same_size_and_time_are_noticed(
     folder: Path, tmp_path: Path, change: Callable[[Path, bytes], None]
 ) -> None:
-    """As two fine-tunes of one model that were unpacked from archives, even if one byte is all that differs."""
+    """As two fine-tunes of one model that were unpacked from archives; here one byte is all that differs."""
     host = sample_host(tmp_path)
     first = identify_weights(folder, host)
     file = folder / "model-1.safetensors"
