@@ -134,7 +134,7 @@ def no_chat_template(situation: Situation) -> Remark | None:
         return None
     return Remark(
         f"{model.id} has no chat template: /v1/chat/completions will answer with an error",
-        fix="use /v1/completions, or name a template: engine.extra.chat_template",
+        fix="use /v1/completions, or name a template: engine.chat_template",
         key="model.id",
     )
 
