@@ -15,12 +15,24 @@ from typing import Any, TypeVar
 from neuronctl.errors import ModelNotResolved, Place
 from neuronctl.host import Host
 from neuronctl.model.config import read_config
-from neuronctl.model.hub_error import Asked, endpoint_of, in_plain_words, offline_by, with_near_matches
+from neuronctl.model.hub_error import (
+    Asked,
+    asked_to_wait_s,
+    endpoint_of,
+    in_plain_words,
+    is_final,
+    offline_by,
+    status_of,
+    with_near_matches,
+)
 from neuronctl.model.listing import HubFile, HubMemory, Listing, TensorRow, is_commit
 from neuronctl.model.safetensors import LARGEST_HEADER_BYTES, read_rows
 from neuronctl.model.selection import BIN_INDEX, SAFETENSORS_INDEX, index_of, small_files, weight_files
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 10.0
+# Pauses before a question is asked again that the hub could not answer.
+_WAITS_S = (1.0, 3.0)
+_LONGEST_WAIT_S = 30.0
 # What is looked into before anything is decided is smaller; a tokenizer may be larger, and can wait.
 _FACTS_BYTES = 2 << 20
 # Of a header whose length nobody knows yet. A row of it takes some 110 bytes.
@@ -60,11 +72,7 @@ def look_up(repo_id: str, revision: str | None, host: Host) -> Listing:
             code="model.not-downloaded",
         )
     with _plainly(asked, host):
-        from huggingface_hub import HfApi
-
-        told = HfApi(endpoint=endpoint_of(host)).model_info(
-            repo_id, revision=revision, files_metadata=True, timeout=TIMEOUT_S
-        )
+        told = _model_info(repo_id, revision, host)
     if told.sha is None:
         raise ModelNotResolved(
             f"{endpoint_of(host)} names no commit of {asked}", code="model.download-failed"
@@ -165,6 +173,22 @@ def similar_revisions(repo_id: str, host: Host) -> list[str]:
 
 class _NoRanges(Exception):
     """A hub, or a mirror of it, answers with the whole file where a part was asked for."""
+
+
+def _model_info(repo_id: str, revision: str | None, host: Host) -> Any:
+    """What the hub tells of a repository; asked again where it has a trouble of its own, or wants a pause."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=endpoint_of(host))
+    for wait_s in (*_WAITS_S, None):
+        try:
+            return api.model_info(repo_id, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
+        except Exception as error:
+            if wait_s is None or not status_of(error) or is_final(error):
+                raise
+            asked_s = asked_to_wait_s(error)
+            host.sleep(min(wait_s if asked_s is None else asked_s, _LONGEST_WAIT_S))
+    return None
 
 
 def _hub_file(sibling: Any) -> HubFile:

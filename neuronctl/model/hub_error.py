@@ -7,7 +7,9 @@ import errno
 import os
 import re
 import ssl
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from neuronctl.errors import ModelNotResolved
@@ -17,6 +19,8 @@ ENDPOINT = "https://huggingface.co"
 _LOGIN = "set HF_TOKEN, or type: hf auth login"
 _ELSEWHERE = "or download it elsewhere and copy the hub's cache here"
 _CONNECTION = f"check the connection (HF_ENDPOINT, HTTPS_PROXY), {_ELSEWHERE}"
+# What a disk answers for which waiting is no remedy.
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 # What the client takes for true (huggingface_hub/constants.py).
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -50,7 +54,6 @@ def in_plain_words(error: Exception, asked: Asked, host: Host) -> ModelNotResolv
     """The error for what the hub's client raised when it was asked."""
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -79,9 +82,7 @@ def in_plain_words(error: Exception, asked: Asked, host: Host) -> ModelNotResolv
             fix=f"check the spelling of model.id; for a private model {_LOGIN}",
             code="model.unknown",
         )
-    status = (
-        error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else 0
-    )
+    status = status_of(error)
     if status == 401:
         return ModelNotResolved(
             f"the hub does not accept the token that is set, asked for {asked}",
@@ -96,6 +97,38 @@ def in_plain_words(error: Exception, asked: Asked, host: Host) -> ModelNotResolv
         )
     why, fix = _why_unreachable(error, status, host)
     return ModelNotResolved(f"cannot get {asked}: {why}", fix=fix, code="model.download-failed")
+
+
+def is_final(error: Exception) -> bool:
+    """Whether it is of no use to ask again: the hub has said no, or this machine's disk has."""
+    status = status_of(error)
+    if status:
+        return 400 <= status < 500 and status not in (408, 429)
+    return isinstance(error, OSError) and error.errno in _DISK
+
+
+def asked_to_wait_s(error: Exception) -> float | None:
+    """What the hub says in `Retry-After`, in seconds or as a date; None where it says nothing."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    said = headers.get("Retry-After")
+    if said is None:
+        return None
+    if said.strip().isdigit():
+        return float(said)
+    from email.utils import parsedate_to_datetime
+
+    with suppress(ValueError, TypeError):
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    return None
+
+
+def status_of(error: Exception) -> int:
+    """The status of the hub's answer; 0 where there was none."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        return error.response.status_code
+    return 0
 
 
 def with_near_matches(error: ModelNotResolved, wanted: str, known: Iterable[str]) -> ModelNotResolved:

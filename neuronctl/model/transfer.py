@@ -7,20 +7,17 @@ too, and its content is compared with what the hub says it is before anybody can
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import sys
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
-from neuronctl.model.hub_error import Asked, in_plain_words
+from neuronctl.model.hub_error import Asked, asked_to_wait_s, in_plain_words, is_final
 
 AT_ONCE = 8
 # How often a transfer is taken up again that brings nothing new, and how long that waits at first.
@@ -35,7 +32,6 @@ LARGEST_PLAIN_BYTES = 50 * 1000**3
 _BLOCK_BYTES = 4 << 20
 # The client hands on what it receives in pieces of 10 MiB, and what is in a piece when it ends is lost.
 PIECE_BYTES = 1 << 20
-_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -167,44 +163,19 @@ def _take_up(file: Wanted, part: _Part, order: Order) -> None:
                 displayed_filename=file.name,
             )
         except Exception as error:
-            if _is_fatal(error):
+            if is_final(error):
                 raise
             if part.received > before:
                 tries, wait_s = 0, FIRST_WAIT_S
             before = part.received
             tries += 1
-            asked_s = _asked_to_wait_s(error)
+            asked_s = asked_to_wait_s(error)
             if tries >= MOST_TRIES or (asked_s or 0.0) > LONGEST_ASKED_S:
                 raise
             pause_s = asked_s if asked_s is not None else wait_s
             _log(f"{file.name}: {type(error).__name__}: {error}; again in {pause_s:.0f} s")
             time.sleep(pause_s)
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
-
-
-def _is_fatal(error: Exception) -> bool:
-    """Whether it is of no use to try again."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if isinstance(error, HfHubHTTPError) and error.response is not None:
-        status = error.response.status_code
-        return 400 <= status < 500 and status not in (408, 429)
-    return isinstance(error, OSError) and error.errno in _FATAL
-
-
-def _asked_to_wait_s(error: Exception) -> float | None:
-    """What the hub says in `Retry-After`, in seconds or as a date."""
-    headers: Any = getattr(getattr(error, "response", None), "headers", None) or {}
-    said = headers.get("Retry-After")
-    if said is None:
-        return None
-    if said.strip().isdigit():
-        return float(said)
-    from email.utils import parsedate_to_datetime
-
-    with suppress(ValueError, TypeError):
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
-    return None
 
 
 class _Part:

@@ -227,6 +227,8 @@ def test_a_download_that_breaks_off_goes_on_where_it_ended(either: Terminal, hub
 def test_a_hub_with_troubles_is_asked_again(either: Terminal, hub: Hub) -> None:
     repo = hub.add(small())
     weights = repo.head.files["model.safetensors"].blob
+    hub.fail("/api/models/*", status=429, retry_after_s=1, times=1)
+    hub.fail("/api/models/*", status=502, times=1)
     hub.fail("/cdn/*.safetensors", status=429, retry_after_s=1, times=1, skip=1)
     hub.fail("/cdn/*.safetensors", status=503, times=2, skip=1)
     hub.fail("/cdn/*.safetensors", cut_after=100_000, times=2)
