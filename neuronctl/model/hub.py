@@ -200,7 +200,9 @@ def _hub_file(sibling: Any) -> HubFile:
 
 def _fetcher(listing: Listing, host: Host) -> Callable[[str], object]:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
+    disable_progress_bars()  # a bar for each of some small files
     cache, endpoint = hub_cache(host), endpoint_of(host)
 
     def fetch(name: str) -> object:
