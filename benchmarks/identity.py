@@ -178,8 +178,8 @@ def judge(bench: Bench, ratios: dict[str, float], numbers: dict[str, float]) -> 
         warm, cold = numbers[f"{DIGEST}, warm, GB/s"], numbers[f"{DIGEST}, dropped, GB/s"]
         limit = "disk" if cold < NEAR * warm else "processor"
         print(
-            f"{met(ratio >= GOAL_RATIO)}: first digest, page cache dropped, {ratio:.1f} times sha256. The limit "
-            f"was the {limit}: the digest got {cold:.2f} GB/s from the disk, cat "
+            f"{met(ratio >= GOAL_RATIO)}: first digest, page cache dropped, {ratio:.1f} times sha256. "
+            f"The limit was the {limit}: the digest got {cold:.2f} GB/s from the disk, cat "
             f"{numbers[f'{CAT}, dropped, GB/s']:.2f}, and the digest warm {warm:.2f}."
         )
     second_ms = numbers["second digest, ms"]
