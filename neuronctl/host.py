@@ -19,14 +19,7 @@ from neuronctl.errors import UsageError
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector
 
-
-@dataclass(frozen=True)
-class Finished:
-    """A short-lived process that has ended. `returncode` is None when it ran out of time."""
-
-    returncode: int | None
-    stdout: str
-    stderr: str
+    from neuronctl.short_command import Finished
 
 
 @dataclass(frozen=True)
@@ -105,27 +98,12 @@ class Host:
     def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
         """Run a short command to its end with no stdin; never raises for what the command does.
 
-        A command that cannot be started answers with returncode 127 and the reason in stderr.
+        See run_short.
         """
-        import subprocess
+        from neuronctl.short_command import run_short
 
-        try:
-            done = subprocess.run(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout_s,
-                env=dict(self.environ if env is None else env),
-                cwd=self.cwd,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as late:
-            return Finished(None, _text(late.stdout), _text(late.stderr))
-        except (OSError, ValueError) as error:  # ValueError: a NUL character in a word
-            return Finished(127, "", str(error))
-        return Finished(done.returncode, done.stdout, done.stderr)
+        environment = self.environ if env is None else env
+        return run_short(argv, timeout_s=timeout_s, env=environment, cwd=self.cwd)
 
     def http(
         self,
@@ -172,9 +150,3 @@ def _opener() -> OpenerDirector:
     import urllib.request
 
     return urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def _text(output: str | bytes | None) -> str:
-    if output is None:
-        return ""
-    return output if isinstance(output, str) else output.decode("utf-8", "replace")

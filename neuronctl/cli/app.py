@@ -233,6 +233,57 @@ def explain_command(
     call.result = list_known() if list_all else explain_source(source, call)
 
 
+@app.command("doctor")
+def doctor_command(
+    context: typer.Context,
+    reference: Annotated[
+        str | None, typer.Argument(metavar="[PROFILE]", help="Also: can this profile run here, now?")
+    ] = None,
+    profile: Named = None,
+    python: Python = None,
+    sets: Sets = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Do what is safe about it, after asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --fix: do not ask.")] = False,
+    bundle: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write all of it to FILE.tar.gz, without secrets.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show cores, memory and servers until ^C.")] = False,
+    interval: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.2, help="With --watch: how often.")
+    ] = 2.0,
+    checks: Annotated[
+        list[str] | None, typer.Option("--check", metavar="NAME", help="This check only; may be repeated.")
+    ] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="List the checks.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask nobody on the network.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 for warnings, and for checks that could not run.")
+    ] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Notes and checks that do not apply, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is wrong with this machine and its software, and what to type."""
+    call = _begin(context, "doctor", as_json)
+    from neuronctl.cli.doctor import doctor
+
+    named = reference or profile or call.host.environ.get("NEURONCTL_PROFILE")
+    request = _request(call, reference, profile, python, sets, {}, None, None, False) if named else None
+    call.result = doctor(
+        call,
+        request,
+        python,
+        only=tuple(checks or ()),
+        list_all=list_all,
+        offline=offline,
+        strict=strict,
+        show_all=show_all,
+        fix=fix,
+        yes=yes,
+        bundle=bundle,
+        watch_every_s=interval if watch else None,
+    )
+
+
 @profiles.command("list")
 def profiles_list(context: typer.Context, as_json: Json = False) -> None:
     """List the profiles that have names: in ./profiles, in the user's folder, shipped."""

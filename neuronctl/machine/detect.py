@@ -42,8 +42,9 @@ class Machine:
     release. `disk_free_bytes` is counted where neuronctl keeps its artifacts, `filesystem` is the type of
     file system there. `infiniband` says whether there is a device of that kind, such as an EFA;
     `has_collectives` whether the collectives library is installed. `hardware_errors` counts uncorrected
-    memory errors of the devices. `in_aws_image` says whether this is a container of AWS's vLLM image, by its
-    entry point. `assumed` means that the machine is another one (`--target`): then nothing was read here,
+    memory errors of the devices. `listing_trouble` is why neuron-ls, which is asked where there is a device,
+    told nothing (Listing). `in_aws_image` says whether this is a container of AWS's vLLM image, by its entry
+    point. `assumed` means that the machine is another one (`--target`): then nothing was read here,
     and what the catalog does not state is empty.
     """
 
@@ -67,6 +68,7 @@ class Machine:
     infiniband: bool | None = None
     has_collectives: bool | None = None
     hardware_errors: int = 0
+    listing_trouble: str | None = None
     in_aws_image: bool = False
     assumed: bool = False
 
@@ -130,6 +132,7 @@ def detect_machine(host: Host, target: str | None = None) -> Machine:
         infiniband=_infiniband(host),
         has_collectives=has_collectives(host),
         hardware_errors=count_hardware_errors(host, indexes),
+        listing_trouble=listing.trouble if listing else None,
         in_aws_image=host.path(_AWS_ENTRY_POINT).is_file(),
     )
 

@@ -53,10 +53,14 @@ class NeuronDevice:
 
 @dataclass(frozen=True)
 class Listing:
-    """What neuron-ls told; all empty where it told nothing. Only newer tools name the instance type."""
+    """What neuron-ls told; all empty where it told nothing. Only newer tools name the instance type.
+
+    `trouble` says in a clause why there is no answer that can be used, as "did not answer in 10 s".
+    """
 
     devices: tuple[NeuronDevice, ...] = ()
     instance_name: str | None = None
+    trouble: str | None = None
 
 
 def device_indexes(host: Host) -> tuple[int, ...]:
@@ -76,33 +80,34 @@ def ask_neuron_ls(host: Host) -> Listing:
     if program is None:
         installed = host.path(_NEURON_LS)
         if not os.access(installed, os.X_OK):
-            return Listing()
+            return Listing(trouble="is neither in PATH nor in /opt/aws/neuron/bin")
         program = str(installed)
     done = host.run([program, "--json-output"], timeout_s=_TIMEOUT_S)
-    return read_neuron_ls(done.stdout) if done.returncode == 0 else Listing()
+    return read_neuron_ls(done.stdout) if done.returncode == 0 else Listing(trouble=done.why)
 
 
 def read_neuron_ls(text: str) -> Listing:
-    """The devices in an answer of `neuron-ls --json-output`; none where it is no such answer, or empty.
+    """The devices in an answer of `neuron-ls --json-output`; the trouble where it is no such answer.
 
     Keys that are missing, unknown or of a wrong kind are passed over: tools of different ages print
     different ones (aws-neuron-sdk, tools/neuron-sys-tools/neuron-ls.rst:213-272, and captures).
     """
     import json
 
+    if not text.strip():
+        return Listing(trouble="printed nothing")
     if len(text) > _LONGEST_ANSWER:
-        return Listing()
+        return Listing(trouble=f"printed {len(text)} characters, which is no answer of its")
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):
-        return Listing()
-    if not isinstance(answer, list) or not 0 < len(answer) <= _MOST_DEVICES:
-        return Listing()
+        return Listing(trouble=f"printed something that is no JSON: {_plain(text)[:60]}")
+    is_list = isinstance(answer, list) and all(isinstance(element, dict) for element in answer)
+    if not is_list or not 0 < len(answer) <= _MOST_DEVICES:
+        return Listing(trouble="printed JSON that is no list of devices")
     devices: list[NeuronDevice] = []
     next_core = 0
     for position, element in enumerate(answer):
-        if not isinstance(element, dict):
-            return Listing()
         device = _device(element, position, next_core)
         devices.append(device)
         next_core = max([next_core, *(core + 1 for core in device.core_ids)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import re
 import shlex
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ import typer
 
 import neuronctl.errors
 from neuronctl.cli.app import app
+from neuronctl.doctor.all import CHECKS
+from neuronctl.doctor.causes import CONSEQUENCES
+from neuronctl.doctor.reference import pages
 from neuronctl.errors import Exit, NeuronctlError
 from neuronctl.rules.all import RULES
 from neuronctl.rules.chosen import rules_for
@@ -235,3 +239,19 @@ def test_make_has_the_targets_that_the_docs_name() -> None:
     }
     assert {"serve", "test"} <= named
     assert named <= targets
+
+
+def test_the_pages_of_doctor_s_checks_are_those_of_the_program() -> None:
+    wanted = pages()
+    found = {path.name: path.read_text(encoding="utf-8") for path in (DOCS / "doctor").glob("*.md")}
+    assert found == wanted, "python -m neuronctl.doctor.reference"
+
+
+def test_what_doctor_s_checks_hide_is_found_by_something() -> None:
+    """A cause or a consequence that nothing finds any more is a mistake in the table."""
+    known = {trouble.id for one in CHECKS for trouble in one.finds} | {rule.id for rule in RULES}
+    known |= {row[0].strip("`") for row in table("errors.md")}
+    for cause, hidden in CONSEQUENCES.items():
+        assert cause in known, cause
+        for pattern in hidden:
+            assert any(fnmatch.fnmatchcase(one, pattern) for one in known), f"{cause}: {pattern}"

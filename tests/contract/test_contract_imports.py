@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "neuronctl"
 LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"__main__"},),
     ({"cli"},),
-    ({"precompile"},),
+    ({"precompile"}, {"doctor"}),
     ({"pipeline"},),
     ({"launching"},),
     ({"compiling"},),
@@ -27,8 +27,8 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"model"}, {"machine"}, {"stack"}),
     ({"profile"},),
     ({"runs"}, {"child", "child_log", "child_guard"}),
-    ({"host"},),
-    ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"digest"}, {"whole_file"}),
+    ({"host"}, {"redaction"}),
+    ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"digest"}, {"whole_file"}, {"short_command"}),
     ({"__init__"},),
 )
 PLACES = {part: (height, group) for height, layer in enumerate(LAYERS) for group in layer for part in group}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import neuronctl.host
@@ -12,5 +12,10 @@ from neuronctl.__main__ import main
 
 if __name__ == "__main__":
     root = Path(os.environ["TEST_ROOT"])
-    neuronctl.host.Host = functools.partial(neuronctl.host.Host, root=root)  # type: ignore[misc, assignment]
+
+    @dataclass(frozen=True)
+    class Elsewhere(neuronctl.host.Host):
+        root: Path = root
+
+    neuronctl.host.Host = Elsewhere  # type: ignore[misc]
     sys.exit(main())

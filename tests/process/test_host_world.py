@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from neuronctl.host import Finished, Host
+from neuronctl.host import Host
+from neuronctl.short_command import Finished
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def host(tmp_path: Path) -> Host:
 def test_a_command_runs_where_and_with_what_the_host_says(host: Host, tmp_path: Path) -> None:
     code = "import os, sys; print(os.getcwd(), os.environ['X']); print('bad', file=sys.stderr); sys.exit(3)"
     done = host.run([sys.executable, "-c", code], timeout_s=60, env={"X": "y"})
-    assert done == Finished(3, f"{tmp_path} y\n", "bad\n")
+    assert done == Finished(3, f"{tmp_path} y\n", "bad\n", "ended with 3, saying: bad")
 
 
 def test_a_command_s_output_need_not_be_text(host: Host) -> None:
@@ -46,7 +49,44 @@ def test_a_command_that_cannot_be_started(host: Host, argv: list[str]) -> None:
 def test_a_command_that_takes_too_long(host: Host) -> None:
     code = "import time; print('begun', flush=True); time.sleep(600)"
     done = host.run([sys.executable, "-c", code], timeout_s=2)
-    assert done == Finished(None, "begun\n", "")
+    assert done == Finished(None, "begun\n", "", "did not answer in 2 s")
+
+
+def test_what_a_command_started_is_ended_with_it(host: Host, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    done = host.run(["sh", "-c", f"sleep 600 & echo $! > {pid}; wait"], timeout_s=1)
+    assert done.why == "did not answer in 1 s"
+    ends_by = time.monotonic() + 10
+    while is_alive(int(pid.read_text())):
+        assert time.monotonic() < ends_by
+        time.sleep(0.02)
+
+
+def test_a_command_that_leaves_something_running_is_not_waited_for(host: Host, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    begun = time.monotonic()
+    done = host.run(["sh", "-c", f"sleep 600 & echo $! > {pid}; echo said"], timeout_s=60)
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert done == Finished(0, "said\n", "", None)
+    assert time.monotonic() - begun < 30
+
+
+def test_a_command_that_prints_without_end_is_stopped(host: Host) -> None:
+    done = host.run(["yes"], timeout_s=60)
+    assert (done.returncode, done.why) == (None, "printed more than 8 MiB and was stopped")
+    assert len(done.stdout) < 10 << 20
+
+
+def test_a_command_that_closes_its_output_and_stays(host: Host) -> None:
+    code = "import os, time; os.close(1); os.close(2); time.sleep(600)"
+    assert host.run([sys.executable, "-c", code], timeout_s=2).why == "did not answer in 2 s"
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from neuronctl.errors import UsageError
-from neuronctl.host import Finished, Host, Response
+from neuronctl.host import Host, Response
 from neuronctl.machine.catalog import instance_types
 from neuronctl.machine.cores import CoreSet
 from neuronctl.machine.detect import Machine, detect_machine
+from neuronctl.short_command import Finished
 
 SAMPLES = Path(__file__).parents[2] / "data" / "neuron_ls"
 GIB = 2**30

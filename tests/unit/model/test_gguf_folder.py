@@ -21,10 +21,11 @@ import pytest
 import tokenizers
 
 from neuronctl.errors import LockTimedOut, MachineUnfit, ModelNotResolved, NeuronctlError, StackUnfit
-from neuronctl.host import Finished, Host
+from neuronctl.host import Host
 from neuronctl.model import gguf_weights
 from neuronctl.model.gguf_folder import convert_gguf, read_gguf_config
 from neuronctl.model.layout import FILES
+from neuronctl.short_command import Finished
 from tests.gguf_sample import HEAD_DIM, TEMPLATE, TOKENS, Sample, hf_weights
 
 PYTHON = Path("/some/python")

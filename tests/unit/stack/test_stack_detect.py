@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from neuronctl.errors import Exit, StackUnfit
-from neuronctl.host import Finished, Host
+from neuronctl.host import Host
+from neuronctl.short_command import Finished
 from neuronctl.stack.compat import placeholders
 from neuronctl.stack.detect import detect_stack
 

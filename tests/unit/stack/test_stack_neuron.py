@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from neuronctl.host import Finished, Host
+from neuronctl.host import Host
+from neuronctl.short_command import Finished
 from neuronctl.stack.compat import placeholders
 from neuronctl.stack.detect import Stack, detect_stack
 

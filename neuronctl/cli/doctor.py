@@ -1,0 +1,233 @@
+"""`neuronctl doctor`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TextIO
+
+from neuronctl.cli.invocation import Invocation
+from neuronctl.cli.render import finding_text, paint
+from neuronctl.cli.table import columns
+from neuronctl.doctor.all import CHECKS
+from neuronctl.doctor.check import Check, Outcome
+from neuronctl.doctor.diagnosis import Diagnosis, diagnose
+from neuronctl.doctor.facts import Facts
+from neuronctl.errors import UsageError
+from neuronctl.profile.suggest import nearest_word
+from neuronctl.result import Message, Progress, Result
+
+if TYPE_CHECKING:
+    from neuronctl.doctor.mend import Mended
+    from neuronctl.pipeline import Request
+
+# What takes no longer is not told of.
+_QUIET_S = 0.5
+_MARKS = {
+    "ok": ("✓", "green"),
+    "info": ("✓", "green"),
+    "warning": ("!", "yellow"),
+    "error": ("✗", "red"),
+    "not-here": ("-", "dim"),
+    "cannot-tell": ("?", "yellow"),
+}
+
+
+def doctor(
+    call: Invocation,
+    request: Request | None,
+    python: str | None,
+    *,
+    only: Sequence[str],
+    list_all: bool,
+    offline: bool,
+    strict: bool,
+    show_all: bool,
+    fix: bool,
+    yes: bool,
+    bundle: str | None,
+    watch_every_s: float | None,
+) -> Result | None:
+    """Run the checks and say what is wrong; or list them, mend, write a bundle, or watch."""
+    if list_all:
+        return list_checks()
+    diagnosis = run_doctor(call, request, python, only=only, offline=offline)
+    mended: tuple[Mended, ...] = ()
+    if fix and diagnosis.remedies:
+        mended = _mend(diagnosis, call, yes=yes)
+        if any(one.done for one in mended):
+            diagnosis = run_doctor(call, request, python, only=only, offline=offline)
+    data = describe(diagnosis)
+    if fix:
+        data["mended"] = [
+            {"finding": one.remedy.finding, "title": one.remedy.title, "done": one.done, "says": one.says}
+            for one in mended
+        ]
+        if not mended:
+            call.tell(Message("there is nothing that neuronctl can mend by itself"))
+    return Result(
+        "doctor",
+        data,
+        exit_code=diagnosis.exit_code(strict=strict),
+        findings=diagnosis.findings,
+        text=None if call.as_json else diagnosis_text(diagnosis, sys.stdout, show_all=show_all),
+    )
+
+
+def _mend(diagnosis: Diagnosis, call: Invocation, *, yes: bool) -> tuple[Mended, ...]:
+    """Carry out what the user agrees to, and tell how it went. Raises UsageError where nobody can agree."""
+    from neuronctl.doctor.mend import mend
+
+    if not yes and not sys.stdin.isatty():
+        raise UsageError(
+            "--fix asks before each step, and there is nobody to ask: stdin is no terminal",
+            fix="neuronctl doctor --fix --yes",
+            code="usage.nobody-to-ask",
+        )
+
+    def ask(question: str) -> bool:
+        if yes:
+            call.tell(Message(question, "step"))
+            return True
+        call.tell(Message(f"{question}\n[y/N]", "step"))
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    mended = mend(diagnosis.remedies, call.host, ask)
+    for one in mended:
+        call.tell(Message(f"{one.remedy.title}: {one.says}", "done" if one.done else "warn"))
+    return mended
+
+
+def run_doctor(
+    call: Invocation, request: Request | None, python: str | None, *, only: Sequence[str], offline: bool
+) -> Diagnosis:
+    """The diagnosis of this machine, told while it is made."""
+    host = call.host
+    if offline:
+        host = replace(host, environ={**host.environ, "HF_HUB_OFFLINE": "1"})
+    checks = [one for one in chosen(only) if not (offline and one.asks == "network")]
+    waiting = {one.name for one in checks}
+    begun = host.monotonic()
+
+    def ended(outcome: Outcome) -> None:
+        waiting.discard(outcome.check.name)
+        names = ", ".join(name for name in (one.name for one in checks) if name in waiting)
+        took_s = host.monotonic() - begun
+        if took_s > _QUIET_S:
+            call.tell(Progress("looking", took_s, names))
+
+    return diagnose(checks, Facts(host, request=request, python=python), on_end=ended)
+
+
+def chosen(only: Sequence[str]) -> tuple[Check, ...]:
+    """The checks of these names, all where none is named. Raises UsageError for a name that is none."""
+    by_name = {one.name.lower().replace(" ", "-"): one for one in CHECKS}
+    wanted = [name.strip().lower().replace(" ", "-") for name in only]
+    for name in wanted:
+        if name not in by_name:
+            near = nearest_word(name, list(by_name))
+            raise UsageError(
+                f"no check is called {name[:60]!r}" + (f"; did you mean {near}?" if near else ""),
+                fix=f"--check {near}" if near else "neuronctl doctor --list",
+                code="usage.unknown-check",
+            )
+    return tuple(one for name, one in by_name.items() if not wanted or name in wanted)
+
+
+def list_checks() -> Result:
+    """The names of all checks."""
+    rows = [[one.name.lower().replace(" ", "-"), one.title] for one in CHECKS]
+    data: dict[str, object] = {
+        "checks": [
+            {"name": name, "title": title, "asks": one.asks, "timeout_s": one.timeout_s}
+            for (name, title), one in zip(rows, CHECKS, strict=True)
+        ]
+    }
+    return Result("doctor", data, text=columns(rows))
+
+
+def describe(diagnosis: Diagnosis) -> dict[str, object]:
+    """The diagnosis as JSON data."""
+    return {
+        "verdict": diagnosis.verdict,
+        "can_serve": diagnosis.can_serve,
+        "backend": diagnosis.backend,
+        "profile": diagnosis.profile,
+        "checks": [
+            {
+                "name": outcome.check.name.lower().replace(" ", "-"),
+                "title": outcome.check.title,
+                "status": outcome.status,
+                "says": outcome.says,
+                "findings": [finding.id for finding in outcome.findings],
+                "data": outcome.data,
+                "took_s": round(outcome.took_s, 3),
+            }
+            for outcome in diagnosis.outcomes
+        ],
+        "follows": [
+            {"id": hidden.id, "message": hidden.message, "from": cause.id}
+            for hidden, cause in diagnosis.follows
+        ],
+        "remedies": [
+            {"finding": one.finding, "title": one.title, "command": list(one.argv) if one.argv else None}
+            for one in diagnosis.remedies
+        ],
+    }
+
+
+def diagnosis_text(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool) -> str:
+    """The verdict, what was found with what to type, and a line for each check."""
+    mark, colour = ("✓", "green") if diagnosis.can_serve else ("✗", "red")
+    lines = [f"{paint(mark, colour, stream)} {paint(diagnosis.verdict, 'bold', stream)}", ""]
+    follows: dict[str, list[str]] = {}
+    for hidden, cause in diagnosis.follows:
+        follows.setdefault(cause.id, []).append(hidden.id)
+    # The facts that a person looks for stand in the list of checks; --all tells the rest.
+    told = [one for one in diagnosis.findings if show_all or one.severity != "info"]
+    for finding in told:
+        lines.append(finding_text(finding, stream).rstrip("\n"))
+        if names := follows.get(finding.id):
+            lines.append(f"  from it follow: {', '.join(dict.fromkeys(names))}")
+    if told:
+        lines.append("")
+    lines += _check_lines(diagnosis.outcomes, stream, show_all=show_all)
+    lines += _closing(diagnosis, show_all=show_all)
+    return "\n".join(lines)
+
+
+def _check_lines(outcomes: Sequence[Outcome], stream: TextIO, *, show_all: bool) -> list[str]:
+    shown = [one for one in outcomes if show_all or one.status != "not-here"]
+    width = max((len(one.check.name) for one in shown), default=0)
+    lines = []
+    for one in shown:
+        says = _fitted(one.says, width + 4, stream)
+        lines.append(f"{paint(*_MARKS[one.status], stream)} {one.check.name:{width}}  {says}")
+    return lines
+
+
+def _fitted(text: str, indent: int, stream: TextIO) -> str:
+    """`text` in the lines that a terminal has room for, below each other."""
+    if not stream.isatty():
+        return text
+    import shutil
+    import textwrap
+
+    room = max(30, shutil.get_terminal_size().columns - indent - 1)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return ("\n" + " " * indent).join(lines)
+
+
+def _closing(diagnosis: Diagnosis, *, show_all: bool) -> list[str]:
+    lines = []
+    left_out = sum(one.status == "not-here" for one in diagnosis.outcomes)
+    infos = sum(one.severity == "info" for one in diagnosis.findings)
+    if not show_all and (left_out or infos):
+        parts = [f"{infos} note{'s' if infos > 1 else ''}"] if infos else []
+        parts += [f"{left_out} check{'s' if left_out > 1 else ''} that do not apply"] if left_out else []
+        lines.append(f"{' and '.join(parts)} more: --all")
+    if diagnosis.remedies:
+        count = len({one.finding for one in diagnosis.remedies})
+        lines.append(f"neuronctl can mend {count} of it: neuronctl doctor --fix")
+    return ["", *lines] if lines else []

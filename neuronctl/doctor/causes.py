@@ -1,0 +1,84 @@
+"""Which findings follow from others: the cause is told, and what follows is only counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from neuronctl.result import Finding, Severity
+
+_NO_DEVICE = (
+    "container.no-device",
+    "devices.neuron-ls",
+    "devices.collectives-not-installed",
+    "devices.collectives-missing",
+    "devices.no-efa",
+    "machine.too-many-cores",
+    "machine.cores-not-granted",
+    "machine.too-many-replicas",
+)
+# Cause → its consequences, as patterns of ids. Where a cause is found, what it brings about is not told.
+CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
+    "stack.no-python": ("stack.*", "artifact.*", "profile.*"),
+    "stack.broken-python": ("stack.*", "artifact.*", "profile.*"),
+    "stack.pypi-placeholder": (
+        "stack.plugin-missing",
+        "stack.missing-module",
+        "stack.mixed-sdk",
+        "stack.unknown-sdk",
+        "stack.no-nxdi",
+        "stack.no-vllm",
+        "stack.other-generation",
+        "stack.nki-version",
+        "stack.plugin-requirements",
+    ),
+    "stack.installed-twice": ("stack.mixed-sdk",),
+    "stack.no-vllm": ("stack.other-generation", "stack.unknown-sdk"),
+    "stack.plugin-missing": ("stack.unknown-sdk", "stack.mixed-sdk", "stack.other-generation"),
+    "devices.driver-missing": (*_NO_DEVICE, "devices.driver-not-reloaded", "devices.driver-version-hidden"),
+    "container.no-device": _NO_DEVICE,
+    # The new driver lies on the disk already.
+    "devices.driver-not-reloaded": ("devices.driver-too-old",),
+    "devices.driver-too-old": ("devices.neuron-ls",),
+    "devices.driver-too-new": ("devices.neuron-ls",),
+    "devices.no-access": ("devices.neuron-ls",),
+    "devices.orphaned-workers": ("devices.cores-in-use", "devices.shared", "devices.all-held"),
+    "devices.all-held": ("devices.cores-in-use", "devices.shared"),
+    "machine.lnc-impossible": ("machine.lnc-places", "machine.lnc-mismatch", "machine.lnc-unsupported"),
+    "machine.lnc-places": ("machine.lnc-mismatch",),
+    "disk.full": ("store.full", "store.unusable", "store.not-writable"),
+    "disk.read-only": ("store.unusable", "store.not-writable"),
+    "hub.unreachable": ("hub.bad-token", "hub.clock", "model.download-failed"),
+    "hub.bad-token": ("model.bad-token", "model.gated"),
+}
+_WORST: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2}
+
+
+def split_consequences(
+    findings: Iterable[Finding],
+) -> tuple[tuple[Finding, ...], tuple[tuple[Finding, Finding], ...]]:
+    """Root causes in their order, and pairs of a hidden finding and the cause that it follows from.
+
+    A cause becomes as severe as the worst of what follows from it: it is all that is told.
+    """
+    found = list(findings)
+    present = {finding.id: finding for finding in reversed(found)}
+    hidden: dict[int, Finding] = {}
+    for number, finding in enumerate(found):
+        for cause, patterns in CONSEQUENCES.items():
+            if cause not in present or cause == finding.id or number in hidden:
+                continue
+            if any(fnmatchcase(finding.id, pattern) for pattern in patterns):
+                hidden[number] = present[cause]
+    worst: dict[str, Severity] = {}
+    for number, cause_finding in hidden.items():
+        severity = found[number].severity
+        before = worst.get(cause_finding.id, cause_finding.severity)
+        worst[cause_finding.id] = min(severity, before, key=lambda one: _WORST[one])
+    roots = tuple(
+        replace(finding, severity=worst.get(finding.id, finding.severity))
+        for number, finding in enumerate(found)
+        if number not in hidden
+    )
+    return roots, tuple((found[number], cause) for number, cause in hidden.items())

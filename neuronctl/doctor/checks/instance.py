@@ -1,0 +1,468 @@
+"""Checks of the instance and its Neuron devices: what is there, what may be used, what is broken."""
+
+from __future__ import annotations
+
+from neuronctl.doctor.check import CannotTell, NotHere, Remedy, Seen, Trouble, check
+from neuronctl.doctor.facts import Facts
+from neuronctl.machine.detect import Machine
+from neuronctl.machine.devices import device_indexes
+from neuronctl.machine.process import Process, read_process
+from neuronctl.result import Finding
+from neuronctl.rules import container, devices, machine
+from neuronctl.stack.installation import IMPORT_NAMES
+
+_TROUBLESHOOT = "sdk:neuron-runtime/nrt-troubleshoot.rst"
+# neuron-ls has 10 s of its own, and modinfo and the metadata service some more.
+_SLOW_S = 15.0
+
+
+def _neuron_machine(facts: Facts) -> Machine:
+    """This machine. Raises NotHere where nobody means to run on a Neuron device."""
+    found = facts.machine()
+    if facts.backend == "cpu" and not facts.is_neuron:
+        raise NotHere("this is no Neuron machine, and the cpu backend is meant")
+    return found
+
+
+@check(
+    "instance",
+    "Which instance this is",
+    rules=(
+        machine.unknown_instance,
+        machine.native_unsupported,
+        machine.disputed_support,
+        machine.trn3_unlisted,
+    ),
+    timeout_s=_SLOW_S,
+)
+def instance(facts: Facts) -> Seen:
+    """The instance type, by the firmware's tables, neuron-ls or EC2's metadata service, and its family.
+
+    The type decides which plugin may run, for which chip is compiled, and how many cores there are.
+    """
+    found = facts.machine()
+    data: dict[str, object] = {
+        "instance_type": found.instance_name,
+        "named_by": found.instance_source,
+        "target": found.instance.compiler_target if found.instance else None,
+        "architecture": found.architecture,
+        "vcpus": found.cores,
+    }
+    if found.instance_name is None:
+        return Seen(f"no EC2 type is known: {found.cores} processors, {found.architecture}", data=data)
+    if found.instance is None:
+        return Seen(f"{found.instance_name} ({found.instance_source}), in no catalog of Neuron's", data=data)
+    chip = f"{found.instance.devices} x {found.instance.chip}"
+    says = f"{found.instance_name} ({found.instance_source}): {chip}, target {found.instance.compiler_target}"
+    return Seen(says, data=data)
+
+
+DRIVER_HIDDEN = Trouble(
+    "devices.driver-version-hidden",
+    "warning",
+    "There are devices, and the driver's version cannot be read, so that it is not compared.",
+    "neuronctl: /sys/module/neuron/version is where Linux shows a module's version",
+)
+NO_RUNTIME = Trouble(
+    "devices.no-runtime",
+    "warning",
+    "The Neuron runtime is not found where AWS's package has it.",
+    "reference: neuron_ls (runtime_version)",
+)
+
+
+@check(
+    "driver",
+    "The Neuron driver and the runtime",
+    finds=(DRIVER_HIDDEN, NO_RUNTIME),
+    rules=(
+        devices.driver_missing,
+        devices.driver_too_old,
+        devices.driver_too_new,
+        devices.driver_not_reloaded,
+        devices.kernel_6_18,
+    ),
+    timeout_s=_SLOW_S,
+)
+def driver(facts: Facts) -> Seen:
+    """The driver that is loaded, against the one on disk, the runtime of the serving Python, and the kernel.
+
+    The loaded one is what `/sys/module/neuron/version` says, the one on disk what modinfo says; the runtime
+    is libnrt.so of this machine or image. Which of them go together is in the table of versions
+    (compat.yaml). A container uses its host's driver: it cannot bring one.
+    """
+    found = _neuron_machine(facts)
+    stack = facts.usable_stack
+    runtime = stack.runtime if stack else None
+    data: dict[str, object] = {
+        "loaded": found.driver,
+        "installed": found.driver_installed,
+        "runtime": runtime,
+        "kernel": found.kernel,
+    }
+    if found.driver is None:
+        hidden = DRIVER_HIDDEN("/dev/neuron* is here, and /sys/module/neuron/version is not")
+        return Seen("none is loaded", (hidden,) if found.devices else (), data=data)
+    findings: tuple[Finding, ...] = ()
+    if runtime is None and stack is not None and not stack.versions.keys().isdisjoint(IMPORT_NAMES):
+        findings = (
+            NO_RUNTIME(
+                "libnrt.so is not in /opt/aws/neuron/lib, and dpkg does not know aws-neuronx-runtime-lib",
+                fix="install aws-neuronx-runtime-lib; in a container take one of AWS's images",
+            ),
+        )
+    says = f"{found.driver} is loaded"
+    if found.driver_installed:
+        same = found.driver_installed == found.driver
+        says += ", as on disk" if same else f", {found.driver_installed} is on disk"
+    return Seen(says + (f"; runtime {runtime}" if runtime else "; no runtime is found"), findings, data=data)
+
+
+FEWER = Trouble(
+    "devices.some-missing",
+    "warning",
+    "Fewer devices are visible than the instance type has, outside of a container.",
+    "reference: instances",
+)
+GAPS = Trouble(
+    "devices.gaps",
+    "warning",
+    "The visible devices do not follow each other: a server over several of them does not start.",
+    "sdk:deploy/troubleshooting.rst:49-74",
+)
+FORBIDDEN = Trouble(
+    "devices.no-access",
+    "error",
+    "This user may not open the devices.",
+    "aws-neuron-driver preinstall:1 (a rule of udev gives everybody access)",
+)
+
+
+@check(
+    "devices",
+    "The Neuron devices that are visible here",
+    finds=(FEWER, GAPS, FORBIDDEN),
+    rules=(container.no_device,),
+    timeout_s=_SLOW_S,
+)
+def visible_devices(facts: Facts) -> Seen:
+    """Every /dev/neuronN, against what the instance type has; whether it may be opened, and has a gap.
+
+    In a container only those devices are visible that it was given. Without any the plugin over NxD Inference
+    does not even register, and vLLM starts on the processor.
+    """
+    import os
+
+    found = _neuron_machine(facts)
+    host, indexes = facts.host, device_indexes(facts.host)
+    data: dict[str, object] = {"devices": list(indexes)}
+    if not indexes:
+        return Seen("no /dev/neuron*", data=data)
+    findings: list[Finding] = []
+    expected = found.instance.devices if found.instance and not found.instance.ultraserver else None
+    in_container = _in_container(facts)
+    if expected is not None and len(indexes) < expected and not in_container:
+        missing = sorted(set(range(expected)) - set(indexes))
+        findings.append(
+            FEWER(
+                f"{len(indexes)} of the {expected} devices of {found.instance_name} are visible; not there: "
+                f"{', '.join(map(str, missing[:16]))}",
+                fix="dmesg | grep -i neuron tells whether a device failed; stop and start the instance to "
+                "get another host",
+            )
+        )
+    physical = sorted(_physical(facts, index) for index in indexes)
+    if physical[-1] - physical[0] + 1 != len(physical):
+        findings.append(
+            GAPS(
+                f"the visible devices have gaps: {', '.join(map(str, physical))}",
+                fix="pass devices without a gap (docker --device, AWS_NEURON_VISIBLE_DEVICES); in Kubernetes "
+                "use Neuron's scheduler extension",
+            )
+        )
+    closed = [
+        index for index in indexes if not os.access(host.path(f"/dev/neuron{index}"), os.R_OK | os.W_OK)
+    ]
+    if closed:
+        findings.append(
+            FORBIDDEN(
+                f"this user may not open /dev/neuron{closed[0]}"
+                + (f" and {len(closed) - 1} more" if len(closed) > 1 else ""),
+                fix="sudo chmod 666 /dev/neuron*  (for good: aws-neuronx-dkms brings a rule for udev)",
+            )
+        )
+    where = "in this container " if in_container else ""
+    of = f" of {expected}" if expected else ""
+    return Seen(f"{len(indexes)}{of} visible {where}".strip(), tuple(findings), data=data)
+
+
+NEURON_LS = Trouble(
+    "devices.neuron-ls",
+    "warning",
+    "neuron-ls does not tell about the devices: which cores are in use stays unknown.",
+    "reference: neuron_ls (no_device)",
+)
+
+
+@check("neuron-ls", "What neuron-ls tells", finds=(NEURON_LS,), timeout_s=_SLOW_S)
+def neuron_ls(facts: Facts) -> Seen:
+    """Whether neuron-ls answers, in time and in JSON. It is ended after 10 s, or when it floods.
+
+    Without it the devices are counted from /dev and sysfs, and nobody tells who uses them. One that hangs is
+    mostly a driver that hangs.
+    """
+    found = _neuron_machine(facts)
+    if not device_indexes(facts.host):
+        raise NotHere("there is no device to ask about")
+    data: dict[str, object] = {"trouble": found.listing_trouble}
+    if found.listing_trouble is None:
+        return Seen(f"tells of {_count(len(found.devices), 'device')}", data=data)
+    fix = "see what it says: neuron-ls --json-output; then dmesg | grep -i neuron"
+    if "neither in PATH" in found.listing_trouble:
+        fix = "install aws-neuronx-tools, or put /opt/aws/neuron/bin into PATH"
+    elif "did not answer" in found.listing_trouble:
+        fix = "dmesg | grep -i neuron; a driver that hangs is loaded anew with sudo rmmod neuron; "
+        fix += "sudo modprobe neuron, or by a restart of the instance"
+    finding = NEURON_LS(f"neuron-ls {found.listing_trouble}", fix=fix)
+    return Seen(finding.message, (finding,), data=data)
+
+
+HELD = Trouble(
+    "devices.held",
+    "info",
+    "Processes hold devices. Their cores are free again when they end.",
+    f"{_TROUBLESHOOT}:124-145",
+)
+ALL_HELD = Trouble(
+    "devices.all-held",
+    "warning",
+    "Every visible device is held by some process: another server finds no free core.",
+    f"{_TROUBLESHOOT}:124-145",
+)
+ORPHANED = Trouble(
+    "devices.orphaned-workers",
+    "warning",
+    "Workers of a server that has ended still hold devices.",
+    "pub:58037814155; pub:58435212539 (reported)",
+)
+
+
+@check("cores in use", "Who holds the Neuron cores", finds=(HELD, ALL_HELD, ORPHANED), timeout_s=_SLOW_S)
+def cores_in_use(facts: Facts) -> Seen:
+    """Which processes hold devices, with their names and owners, and workers that their server left behind.
+
+    neuron-ls tells who holds a device, not which cores of it. A process of another container has a number
+    here and no name. vLLM's workers are named VLLM::…; one whose parent has ended is an orphan.
+    """
+    found = _neuron_machine(facts)
+    if not found.devices:
+        raise NotHere("there is no device")
+    if found.listing_trouble is not None:
+        raise CannotTell(f"neuron-ls {found.listing_trouble}")
+    held = {
+        device.index: sorted({process.pid for process in device.processes})
+        for device in found.devices
+        if device.processes
+    }
+    pids = sorted({pid for each in held.values() for pid in each})
+    known = {pid: process for pid in pids if (process := read_process(facts.host, pid))}
+    data: dict[str, object] = {
+        "cores": len(found.core_ids),
+        "lnc": found.lnc,
+        "held": {str(index): each for index, each in held.items()},
+        "processes": [
+            {"pid": pid, "name": known[pid].name, "owner": known[pid].owner} if pid in known else {"pid": pid}
+            for pid in pids
+        ],
+    }
+    free = len(found.devices) - len(held)
+    if not pids:
+        return Seen(f"nobody holds any of {_count(len(found.core_ids), 'core')}", data=data)
+    orphans = [one for one in known.values() if _is_orphan(one)]
+    findings = [_orphaned(orphans)] if orphans else []
+    who = ", ".join(str(known[pid]) if pid in known else f"{pid} (of another container)" for pid in pids[:4])
+    who += f" and {len(pids) - 4} more" if len(pids) > 4 else ""
+    message = f"devices {', '.join(map(str, held))} of {len(found.devices)} are held by process {who}"
+    rest = [pid for pid in pids if pid not in {one.pid for one in orphans}]
+    stop = f"end them if nobody needs them: kill {' '.join(map(str, rest[:8]))}"
+    if rest:
+        findings.append((HELD if free else ALL_HELD)(message, fix=stop))
+    remedies = tuple(
+        Remedy("devices.orphaned-workers", f"end the orphaned worker {one}", ("kill", str(one.pid)))
+        for one in orphans
+    )
+    return Seen(message, tuple(findings), data=data, remedies=remedies)
+
+
+def _is_orphan(process: Process) -> bool:
+    return process.name.startswith("VLLM::") and (process.parent == 1 or process.state == "Z")
+
+
+def _orphaned(orphans: list[Process]) -> Finding:
+    pids = " ".join(str(one.pid) for one in orphans)
+    return ORPHANED(
+        f"{len(orphans)} worker{'s' if len(orphans) > 1 else ''} of a server that has ended "
+        f"still hold{'' if len(orphans) > 1 else 's'} devices: {', '.join(map(str, orphans[:4]))}",
+        fix=f"kill {pids}; then wait until neuron-ls shows none (reported: up to 45 s)",
+    )
+
+
+LNC_PLACES = Trouble(
+    "machine.lnc-places",
+    "warning",
+    "Two places say a different LNC for this machine.",
+    "sdk:about-neuron/arch/neuron-features/logical-neuroncore-config.rst:41; "
+    "sdk:deploy/eks/prerequisites.rst:51-60",
+)
+LNC_UNKNOWN = Trouble(
+    "machine.lnc-impossible",
+    "error",
+    "The LNC that is set is none that the chip has.",
+    "sdk:compiler/error-codes/EARG001.rst",
+)
+
+
+@check(
+    "LNC", "How many physical cores make a logical one", finds=(LNC_PLACES, LNC_UNKNOWN), timeout_s=_SLOW_S
+)
+def lnc(facts: Facts) -> Seen:
+    """NEURON_LOGICAL_NC_CONFIG, the devices and /opt/aws/neuron/logical_nc_config, against each other.
+
+    The variable wins. What is compiled for one LNC does not load with another, and the number of cores
+    changes with it. Inferentia2 and Trainium1 have LNC 1 only.
+    """
+    from neuronctl.machine.driver import configured_lnc
+
+    found = _neuron_machine(facts)
+    if found.instance is None and not found.devices:
+        raise NotHere("the chip is not known")
+    said = {
+        "NEURON_LOGICAL_NC_CONFIG": facts.environ.get("NEURON_LOGICAL_NC_CONFIG", "").strip() or None,
+        "neuron-ls": next((str(one.lnc) for one in found.devices if one.lnc), None),
+        "/opt/aws/neuron/logical_nc_config": str(configured_lnc(facts.host) or "") or None,
+    }
+    places = {place: value for place, value in said.items() if value is not None}
+    data: dict[str, object] = {"lnc": found.lnc, "from": found.lnc_source, "said": places}
+    supported = found.instance.lnc_supported if found.instance else (1, 2)
+    wrong = {place: value for place, value in places.items() if value not in map(str, supported)}
+    findings = [
+        LNC_UNKNOWN(
+            f"{place} says LNC {value[:20]}, and {found.instance_name or 'Neuron'} has LNC "
+            f"{' or '.join(map(str, supported))} only",
+            fix=f"unset {place}" if place.startswith("NEURON_") else f"set it to {supported[-1]} in {place}",
+        )
+        for place, value in wrong.items()
+    ]
+    right = {place: value for place, value in places.items() if place not in wrong}
+    if len(set(right.values())) > 1:
+        told = ", ".join(f"{place} says {value}" for place, value in right.items())
+        findings.append(
+            LNC_PLACES(
+                f"{told}: the first wins, and what was compiled for the other does not load",
+                fix=f"let them agree: export NEURON_LOGICAL_NC_CONFIG={list(right.values())[-1]}, or compile "
+                f"for LNC {next(iter(right.values()))}",
+            )
+        )
+    cores = f", {len(found.core_ids)} logical cores" if found.core_ids else ""
+    return Seen(f"{found.lnc} ({found.lnc_source}){cores}", tuple(findings), data=data)
+
+
+@check(
+    "device memory errors",
+    "Memory errors that the devices counted",
+    rules=(devices.hardware_errors,),
+    timeout_s=_SLOW_S,
+)
+def memory_errors(facts: Facts) -> Seen:
+    """What ECC could not correct in the devices' memory and SRAM, as far as the driver's sysfs shows it.
+
+    Before driver 2.28 only root may read most of that tree, and 2.31 moved some of it.
+    """
+    found = _neuron_machine(facts)
+    indexes = device_indexes(facts.host)
+    if not indexes:
+        raise NotHere("there is no device")
+    if not _has_counters(facts, indexes):
+        raise CannotTell("the driver shows no counters in sysfs that this user may read")
+    data: dict[str, object] = {"uncorrected": found.hardware_errors}
+    return Seen("none" if not found.hardware_errors else f"{found.hardware_errors}", data=data)
+
+
+def _has_counters(facts: Facts, indexes: tuple[int, ...]) -> bool:
+    import os
+
+    folders = [
+        facts.host.path(f"{base}/neuron{index}/stats/hardware")
+        for index in indexes
+        for base in ("/sys/devices/virtual/neuron_device", "/sys/class/neuron_device")
+    ]
+    return any(os.access(folder, os.R_OK | os.X_OK) for folder in folders)
+
+
+COLLECTIVES = Trouble(
+    "devices.collectives-not-installed",
+    "warning",
+    "libnccom.so is not installed: a server of more than one core does not start.",
+    f"{_TROUBLESHOOT}:488-500",
+)
+
+
+@check(
+    "collectives",
+    "What several cores work together with",
+    finds=(COLLECTIVES,),
+    rules=(devices.no_efa,),
+    timeout_s=_SLOW_S,
+)
+def collectives(facts: Facts) -> Seen:
+    """libnccom.so, without which no server can use more than one core; for the native plugin, EFA as well."""
+    found = _neuron_machine(facts)
+    if not found.devices:
+        raise NotHere("there is no device")
+    version = facts.usable_stack.collectives if facts.usable_stack else None
+    data: dict[str, object] = {"installed": found.has_collectives, "version": version}
+    if found.has_collectives is False:
+        finding = COLLECTIVES(
+            "libnccom.so is neither in /opt/aws/neuron/lib nor where libraries are looked for: no server can "
+            "use more than one core",
+            fix="install aws-neuronx-collectives",
+        )
+        return Seen("libnccom.so is not installed", (finding,), data=data)
+    return Seen(f"libnccom.so {version}" if version else "libnccom.so is installed", data=data)
+
+
+def _physical(facts: Facts, index: int) -> int:
+    """The number that the host gives the device: in Kubernetes a node may be renamed, its minor number stays.
+
+    Source: optimum-neuron, optimum/neuron/models/inference/backend/neuron_device_memory.py:34-52.
+    """
+    import os
+    import stat
+
+    try:
+        facts_of_node = facts.host.path(f"/dev/neuron{index}").stat()
+    except OSError:
+        return index
+    return os.minor(facts_of_node.st_rdev) if stat.S_ISCHR(facts_of_node.st_mode) else index
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _in_container(facts: Facts) -> bool:
+    host = facts.host
+    marks = ("/.dockerenv", "/run/.containerenv")
+    return any(host.path(mark).exists() for mark in marks) or "KUBERNETES_SERVICE_HOST" in facts.environ
+
+
+CHECKS = (
+    instance,
+    driver,
+    visible_devices,
+    neuron_ls,
+    cores_in_use,
+    lnc,
+    collectives,
+    memory_errors,
+)

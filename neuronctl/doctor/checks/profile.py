@@ -1,0 +1,127 @@
+"""Whether a profile can run here, now."""
+
+from __future__ import annotations
+
+from neuronctl.doctor.check import CannotTell, NotHere, Seen, Trouble, check
+from neuronctl.doctor.facts import Facts
+from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, Exit, NeuronctlError
+
+# Resolving a model that nobody knew asks the hub, and a local model's weights are read once.
+_SLOW_S = 60.0
+
+
+@check("profile", "The profile that is to run", exit_code=Exit.ANSWER_IS_NO, timeout_s=_SLOW_S)
+def profile(facts: Facts) -> Seen:
+    """The whole plan of `--profile NAME`, with all that its [rules](../rules.md) find.
+
+    It is the plan that `neuronctl serve` would follow. Of a model that nobody knew yet the configuration is
+    fetched. A local model's weights are read once to tell them from others; where that takes longer than this
+    check may, `neuronctl plan` does it without a limit.
+    """
+    plan = facts.plan()
+    if plan is None:
+        raise NotHere("no profile is named; --profile NAME asks whether one can run")
+    data: dict[str, object] = {
+        "profile": plan.profile.name,
+        "backend": plan.backend,
+        "model": plan.model.id,
+        "model_is_here": plan.model.here,
+        "key": plan.key,
+    }
+    errors = len(plan.errors)
+    verdict = f"{errors} error{'s' if errors != 1 else ''}" if errors else "nothing speaks against it"
+    return Seen(f"{plan.profile.name} on {plan.backend}: {verdict}", plan.findings, data=data)
+
+
+NOT_RUNNABLE = Trouble(
+    "profile.backend-not-supported",
+    "error",
+    "The profile's backend can be planned, and this version of neuronctl cannot run it.",
+    "neuronctl",
+)
+
+
+@check("backend", "Whether neuronctl can run the profile's backend", finds=(NOT_RUNNABLE,), timeout_s=_SLOW_S)
+def backend(facts: Facts) -> Seen:
+    """Which backend is meant here, and whether this version of neuronctl compiles and serves with it."""
+    chosen = facts.backend
+    if chosen != "native":
+        return Seen(chosen, data={"backend": chosen})
+    finding = NOT_RUNNABLE(
+        "the serving Python has the native plugin: neuronctl plans for it, and cannot compile or serve",
+        fix="neuronctl plan PROFILE  (it shows the command that serves), or a Python with plugin 0.2 to 0.5",
+    )
+    return Seen("native, which is only planned", (finding,), data={"backend": chosen})
+
+
+MISS = Trouble(
+    "artifact.not-compiled",
+    "info",
+    "The profile's artifact is not in the store, or not whole: the first serve compiles it.",
+    "neuronctl",
+)
+NO_COMPILE = Trouble(
+    "artifact.may-not-compile",
+    "error",
+    "The profile's artifact is not in the store, and its policy forbids to compile.",
+    "neuronctl",
+)
+
+DAMAGED = Trouble(
+    "artifact.not-usable",
+    "warning",
+    "The profile's artifact is damaged or says something else than the plan: serve compiles it again.",
+    "neuronctl",
+)
+
+
+@check(
+    "artifact",
+    "Whether the profile is compiled already",
+    finds=(MISS, NO_COMPILE, DAMAGED),
+    exit_code=Exit.CACHE_MISS,
+    timeout_s=_SLOW_S,
+)
+def artifact(facts: Facts) -> Seen:
+    """Whether the store, or the folder that the profile names, has the artifact of the profile's plan.
+
+    A miss is no error unless the policy is `cached-only`. How long a compile may take, `neuronctl plan`
+    tells.
+    """
+    from neuronctl.compiling import look_up
+    from neuronctl.named_folder import named_folder
+
+    try:
+        plan = facts.plan()
+    except NeuronctlError:
+        raise CannotTell("there is no plan") from None
+    if plan is None:
+        raise NotHere("no profile is named")
+    data: dict[str, object] = {"key": plan.key}
+    if (folder := named_folder(plan, facts.host)) is not None:
+        return Seen(f"in the folder that the user names, {folder}", data={**data, "folder": str(folder)})
+    policy = plan.profile.shape.artifacts.policy
+    if policy == "never":
+        raise NotHere("the policy is never: nothing is kept")
+    try:
+        found = look_up(plan, facts.host)
+    except (ArtifactDamaged, ArtifactDrifted) as error:
+        if policy == "cached-only":
+            raise
+        finding = DAMAGED(f"{error}", fix=f"neuronctl compile {plan.retyped}  (it puts this one aside)")
+        return Seen("not usable", (finding,), data={**data, "compiled": False})
+    if found is not None:
+        return Seen(f"compiled: {plan.key}", data={**data, "compiled": True})
+    data["compiled"] = False
+    words = f"no artifact answers the key {plan.key}"
+    if policy == "cached-only":
+        finding = NO_COMPILE(
+            f"{words}, and the policy cached-only forbids to compile",
+            fix=f"neuronctl compile {plan.retyped}, or --policy auto",
+        )
+    else:
+        finding = MISS(f"{words}: the first serve compiles", fix=f"neuronctl compile {plan.retyped}")
+    return Seen("not compiled yet", (finding,), data=data)
+
+
+CHECKS = (profile, backend, artifact)

@@ -1,0 +1,165 @@
+"""Checks of the serving Python: which it is, what it has, and whether that goes together."""
+
+from __future__ import annotations
+
+from neuronctl.doctor.check import CannotTell, NotHere, Remedy, Seen, Trouble, check
+from neuronctl.doctor.facts import Facts
+from neuronctl.errors import Exit
+from neuronctl.rules import cpu_stack, packages, stack
+from neuronctl.stack.detect import Stack
+from neuronctl.stack.installation import IMPORT_NAMES
+
+# Another interpreter has 20 s to say where it imports from.
+_SLOW_S = 25.0
+
+
+NO_VLLM = Trouble(
+    "stack.no-vllm",
+    "error",
+    "No Python with vLLM was found.",
+    "neuronctl: the places it looks in are those of docs/profiles.md and of Neuron's machine images",
+)
+
+
+@check(
+    "serving Python",
+    "The Python that has vLLM",
+    finds=(NO_VLLM,),
+    rules=(cpu_stack.plugin_missing, cpu_stack.not_built_for_cpu),
+    exit_code=Exit.STACK_UNFIT,
+    timeout_s=_SLOW_S,
+)
+def serving_python(facts: Facts) -> Seen:
+    """Which interpreter serves, why that one, and which generation of vLLM on Neuron it has.
+
+    `--python`, else `NEURONCTL_PYTHON`, else the first that has vLLM of neuronctl's own interpreter,
+    `$VIRTUAL_ENV` and the environments of Neuron machine images. Nothing of it is imported: versions are
+    those of the packages' metadata.
+    """
+    found = facts.stack()
+    data: dict[str, object] = {
+        "python": str(found.python),
+        "chosen_by": found.chosen_by,
+        "python_version": found.python_version,
+        "generation": found.generation,
+        "versions": dict(found.versions),
+    }
+    where = f"{found.python} ({found.chosen_by}, Python {found.python_version})"
+    if found.generation is not None:
+        return Seen(f"vLLM {found.vllm_version} for {found.generation} in {where}", data=data)
+    from neuronctl.stack.lack import find_lack
+
+    lack = find_lack(found)
+    because = f": {lack.what}" if lack else ""
+    fix = "name the Python that has it with --python or NEURONCTL_PYTHON; on a processor: "
+    fix += "pip install 'neuronctl[cpu]'"
+    finding = NO_VLLM(f"{where} has no vLLM{because}", fix=lack.fix if lack else fix)
+    return Seen(f"no vLLM in {where}", (finding,), data=data)
+
+
+def _stack(facts: Facts) -> Stack:
+    """The serving Python. Raises CannotTell where there is none: that is for its own check to say."""
+    found = facts.usable_stack
+    if found is None:
+        raise CannotTell("the serving Python cannot be used")
+    return found
+
+
+@check(
+    "packages",
+    "Neuron's packages, and whether they go together",
+    rules=(
+        stack.pypi_placeholder,
+        stack.missing_module,
+        stack.installed_twice,
+        *packages.RULES,
+        stack.mixed_sdk,
+        stack.unknown_sdk,
+    ),
+    exit_code=Exit.STACK_UNFIT,
+    timeout_s=_SLOW_S,
+)
+def neuron_packages(facts: Facts) -> Seen:
+    """The versions of Neuron's packages against the table of SDKs; PyPI's placeholders; what is missing.
+
+    PyPI has packages under Neuron's names that hold nothing but the words WRONG PACKAGE. The real ones come
+    from AWS's own pip repository, each SDK's as a set that was released together.
+    """
+    from neuronctl.stack.identify import identify_stack
+
+    found = _stack(facts)
+    installed = {name: version for name, version in found.versions.items() if name in IMPORT_NAMES}
+    if not installed:
+        if facts.backend == "cpu":
+            raise NotHere("none is installed, and the cpu backend needs none")
+        return Seen("none is installed")
+    identified = identify_stack(found)
+    data: dict[str, object] = {
+        "versions": installed,
+        "sdk": identified.sdk.version if identified.sdk else None,
+        "candidates": list(identified.candidates),
+        "placeholders": list(found.placeholders),
+    }
+    empty = [one.split()[0] for one in found.placeholders]
+    remedies: tuple[Remedy, ...] = ()
+    if empty:
+        pip = (str(found.python), "-m", "pip", "uninstall", "-y", *empty)
+        remedies = (Remedy("stack.pypi-placeholder", f"uninstall {', '.join(empty)}", pip),)
+    shown = ", ".join(f"{name} {version}" for name, version in installed.items() if name not in empty)
+    sdk = f"SDK {identified.sdk.version}" if identified.sdk else "no SDK that is known"
+    empties = f"; {len(empty)} of PyPI's empty packages" if empty else ""
+    return Seen(f"{sdk}: {shown or 'nothing real'}{empties}", data=data, remedies=remedies)
+
+
+@check(
+    "compiler",
+    "The Neuron compiler that would be called",
+    rules=(stack.shadowed_compiler,),
+    exit_code=Exit.STACK_UNFIT,
+    timeout_s=_SLOW_S,
+)
+def compiler(facts: Facts) -> Seen:
+    """Which neuronx-cc PATH finds, and whether that is the serving Python's own."""
+    found = _stack(facts)
+    if found.versions.keys().isdisjoint(IMPORT_NAMES):
+        raise NotHere("the serving Python has none of Neuron's packages")
+    path = found.compiler_path
+    data: dict[str, object] = {"path": str(path) if path else None, "outside": found.compiler_outside}
+    version = found.versions.get("neuronx-cc")
+    package = f"neuronx-cc {version}" if version else "no neuronx-cc"
+    return Seen(f"{package} is installed; PATH finds {path or 'none'}", data=data)
+
+
+@check(
+    "pip",
+    "Where pip looks for packages",
+    rules=(stack.pip_index_replaced,),
+    exit_code=Exit.STACK_UNFIT,
+    timeout_s=_SLOW_S,
+)
+def pip(facts: Facts) -> Seen:
+    """pip's index: AWS's repository beside the ordinary one, not in its place."""
+    from neuronctl.stack.install import PIP_REPOSITORY
+
+    found = _stack(facts)
+    data: dict[str, object] = {"index_is_aws": found.pip_index is not None}
+    remedies: tuple[Remedy, ...] = ()
+    if found.pip_index is not None and not facts.environ.get("PIP_INDEX_URL"):
+        program = str(found.python)
+        remedies = (
+            Remedy(
+                "stack.pip-index-replaced",
+                "make the ordinary index pip's own again",
+                (program, "-m", "pip", "config", "unset", "global.index-url"),
+            ),
+            Remedy(
+                "stack.pip-index-replaced",
+                "look into AWS's repository besides",
+                (program, "-m", "pip", "config", "set", "global.extra-index-url", PIP_REPOSITORY),
+            ),
+        )
+    says = f"everything in {found.pip_index}" if found.pip_index else "ordinary packages in their own index"
+    return Seen(says, data=data, remedies=remedies)
+
+
+CHECKS = (serving_python, neuron_packages, compiler, pip)

@@ -1,0 +1,113 @@
+"""Diagnosis: what all checks saw, put in order, with a verdict on top."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from neuronctl.doctor.causes import split_consequences
+from neuronctl.doctor.check import Check, Outcome, Remedy
+from neuronctl.doctor.facts import Facts
+from neuronctl.doctor.run import OnEnd, run_checks
+from neuronctl.errors import Exit, NeuronctlError
+from neuronctl.result import Finding
+from neuronctl.rules.rule import by_severity
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with this machine.
+
+    `backend` is the one that is meant, None where nobody could tell. `findings` are root causes, errors
+    first, each in the order of the checks; `follows` are pairs of a finding that is not told and its cause.
+    `outcomes` are of all checks in their order.
+    """
+
+    backend: str | None
+    profile: str | None
+    outcomes: tuple[Outcome, ...]
+    findings: tuple[Finding, ...]
+    follows: tuple[tuple[Finding, Finding], ...]
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    @property
+    def unknown(self) -> tuple[Outcome, ...]:
+        """The checks that could not look."""
+        return tuple(outcome for outcome in self.outcomes if outcome.status == "cannot-tell")
+
+    @property
+    def remedies(self) -> tuple[Remedy, ...]:
+        """What `--fix` can do about what was found."""
+        told = {finding.id for finding in (*self.findings, *(hidden for hidden, _ in self.follows))}
+        return tuple(
+            remedy for outcome in self.outcomes for remedy in outcome.remedies if remedy.finding in told
+        )
+
+    @property
+    def can_serve(self) -> bool:
+        return not self.errors
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what this machine can do, or the first thing that stops it."""
+        what = f"the profile {self.profile}" if self.profile else "a model"
+        how = f" with the {self.backend} backend" if self.backend else ""
+        if self.errors:
+            return f"This machine cannot serve {what}{how}: {self.errors[0].message}"
+        doubt = ""
+        if self.unknown:
+            count = len(self.unknown)
+            doubt = f", as far as could be checked: {count} check{'s' if count > 1 else ''} could not run"
+        return f"This machine can serve {what}{how}{doubt}."
+
+    def exit_code(self, *, strict: bool = False) -> Exit:
+        """0 where nothing stops it; else that of the first error's check.
+
+        `strict` asks for 1 where there is a warning, or a check could not run.
+        """
+        if self.errors:
+            return self._code_of(self.errors[0])
+        doubtful = self.unknown or any(finding.severity == "warning" for finding in self.findings)
+        return Exit.ANSWER_IS_NO if strict and doubtful else Exit.DONE
+
+    def _code_of(self, finding: Finding) -> Exit:
+        for outcome in self.outcomes:
+            if any(one.id == finding.id for one in outcome.findings):
+                return outcome.exit_code
+        return Exit.ANSWER_IS_NO
+
+
+def diagnose(
+    checks: Sequence[Check],
+    facts: Facts,
+    *,
+    on_end: OnEnd = lambda outcome: None,
+) -> Diagnosis:
+    """Run the checks, and put what they found in order."""
+    outcomes = run_checks(checks, facts, on_end=on_end)
+    roots, follows = split_consequences(_each_once(outcomes))
+    try:
+        backend = facts.backend
+    except NeuronctlError:
+        backend = None
+    return Diagnosis(
+        backend=backend,
+        profile=facts.request.reference if facts.request else None,
+        outcomes=outcomes,
+        findings=by_severity(roots),
+        follows=follows,
+    )
+
+
+def _each_once(outcomes: Iterable[Outcome]) -> list[Finding]:
+    """All findings, what several checks found once: the one that says where, else the first."""
+    found: dict[tuple[str, str], Finding] = {}
+    for outcome in outcomes:
+        for finding in outcome.findings:
+            key = (finding.id, finding.message)
+            if key not in found or (found[key].place is None and finding.place is not None):
+                found[key] = finding
+    return list(found.values())

@@ -1,0 +1,176 @@
+"""Facts: what several checks look at, found out once.
+
+Checks run side by side, each in a thread of its own. The first that asks for a fact finds it out, and the
+others wait for the same answer, or the same error.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+from neuronctl.errors import NeuronctlError
+from neuronctl.host import Host, Response
+from neuronctl.machine.detect import Machine, detect_machine
+from neuronctl.result import Finding
+from neuronctl.stack.detect import Stack, detect_stack
+
+if TYPE_CHECKING:
+    from neuronctl.pipeline import Request
+    from neuronctl.plan.plan import Plan
+    from neuronctl.profile.resolve import Profile
+    from neuronctl.rules.rule import Rule
+    from neuronctl.rules.situation import Situation
+    from neuronctl.short_command import Finished
+
+T = TypeVar("T")
+
+
+class Once(Generic[T]):
+    """A value that is made when it is first asked for, by one thread; an error is kept as well."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: list[T] = []
+        self._error: Exception | None = None
+
+    def __call__(self) -> T:
+        with self._lock:
+            if not self._made and self._error is None:
+                try:
+                    self._made.append(self._make())
+                except Exception as error:
+                    self._error = error
+        if self._error is not None:
+            raise self._error
+        return self._made[0]
+
+
+@dataclass(frozen=True)
+class RememberingHost(Host):
+    """A Host that asks each question of a command or a web address once, however many checks ask it."""
+
+    _answers: dict[object, Once[object]] = field(default_factory=dict, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
+        """See Host.run."""
+        key = ("run", tuple(argv), None if env is None else tuple(sorted(env.items())))
+        return cast("Finished", self._once(key, partial(super().run, argv, timeout_s=timeout_s, env=env)))
+
+    def http(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 5.0,
+    ) -> Response:
+        """See Host.http."""
+        ask = partial(super().http, method, url, body=body, headers=headers, timeout_s=timeout_s)
+        return cast(Response, self._once(("http", method, url), ask))
+
+    def _once(self, key: object, make: Callable[[], object]) -> object:
+        with self._lock:
+            answer = self._answers.setdefault(key, Once(make))
+        return answer()
+
+
+class Facts:
+    """What is known of this machine, and what the user asked about.
+
+    `request` names the profile that is to run, None where none was named; `python` is the serving Python
+    that was named. Each fact raises what finding it out raises.
+    """
+
+    def __init__(self, host: Host, *, request: Request | None = None, python: str | None = None) -> None:
+        self.host: Host = RememberingHost(environ=host.environ, cwd=host.cwd, root=host.root)
+        self.request = request
+        self.machine: Once[Machine] = Once(lambda: detect_machine(self.host))
+        self.stack: Once[Stack] = Once(lambda: detect_stack(self.host, python))
+        self.profile: Once[Profile | None] = Once(self._profile)
+        self.plan: Once[Plan | None] = Once(self._plan)
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        return self.host.environ
+
+    @property
+    def usable_stack(self) -> Stack | None:
+        """The serving Python for whoever asks in passing; None where there is none, which its check says."""
+        try:
+            return self.stack()
+        except NeuronctlError:
+            return None
+
+    @property
+    def backend(self) -> str:
+        """The backend that is meant here: nxdi, native or cpu.
+
+        The profile's, else the one that the serving Python is for. Neuron's where the machine has a Neuron
+        device or is a Neuron instance: whoever has these does not mean the processor.
+        """
+        wanted = None if self.request is None else self._wanted()
+        if wanted not in (None, "auto"):
+            return str(wanted)
+        stack = self.usable_stack
+        has = stack.generation if stack else None
+        if has in ("nxdi", "native"):
+            return str(has)
+        return "nxdi" if wanted is None and self.is_neuron else "cpu"
+
+    @property
+    def is_neuron(self) -> bool:
+        """Whether this machine was made for Neuron: it has a device or a driver, or is of such a type."""
+        machine = self.machine()
+        return bool(machine.devices or machine.driver or machine.instance is not None)
+
+    def obey(self, rules: Iterable[Rule]) -> tuple[Finding, ...]:
+        """What these rules find without a profile: those about the backend, and Neuron's for its packages."""
+        from neuronctl.rules.rule import check
+        from neuronctl.stack.installation import IMPORT_NAMES
+
+        stack = self.usable_stack
+        if stack is None:
+            return ()  # they look at it too; what is to be done first, its own check says
+        meant = {self.backend, *(() if stack.versions.keys().isdisjoint(IMPORT_NAMES) else ("nxdi",))}
+        return check((one for one in rules if not meant.isdisjoint(one.backends)), self._situation())
+
+    def _wanted(self) -> str | None:
+        try:
+            profile = self.profile()
+        except NeuronctlError:  # the check of the profile says so
+            return None
+        return profile.shape.backend if profile else None
+
+    def _profile(self) -> Profile | None:
+        from neuronctl.profile.resolve import load_profile
+
+        if self.request is None:
+            return None
+        return load_profile(
+            self.request.reference, self.host, sets=self.request.sets, flags=self.request.flags
+        )
+
+    def _plan(self) -> Plan | None:
+        from neuronctl.pipeline import plan_request
+
+        return None if self.request is None else plan_request(self.request, self.host)
+
+    def _situation(self) -> Situation:
+        from neuronctl.doctor.nobody import situation_without_profile
+
+        return situation_without_profile(self.backend, self.machine(), self.stack(), self.environ)
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

@@ -1,0 +1,91 @@
+"""Running checks side by side, none of which can hold up the others, or the end."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from neuronctl.doctor.check import CannotTell, Check, NotHere, Outcome, Status, status_of
+from neuronctl.doctor.facts import Facts
+from neuronctl.errors import NeuronctlError, ProfileErrors
+from neuronctl.result import Finding
+from neuronctl.secret import hide_passwords
+
+OnEnd = Callable[[Outcome], None]
+
+
+def run_checks(
+    checks: Sequence[Check], facts: Facts, *, on_end: OnEnd = lambda outcome: None
+) -> tuple[Outcome, ...]:
+    """Run every check; the outcomes in the order of `checks`. `on_end` hears of each as it ends.
+
+    One that takes longer than it may is left behind in its thread: as where a driver or a server of files
+    hangs, its call to the kernel cannot be interrupted. The threads do not keep the process from ending.
+    """
+    ended: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
+    begun = time.monotonic()
+
+    def run(number: int) -> None:
+        ended.put((number, _run_one(checks[number], facts)))
+
+    for number in range(len(checks)):
+        threading.Thread(target=run, args=(number,), name=f"check {checks[number].name}", daemon=True).start()
+    outcomes: dict[int, Outcome] = {}
+    while len(outcomes) < len(checks):
+        waiting = [number for number in range(len(checks)) if number not in outcomes]
+        next_end = min(checks[number].timeout_s for number in waiting) + begun
+        try:
+            number, outcome = ended.get(timeout=max(0.0, next_end - time.monotonic()))
+            new = {} if number in outcomes else {number: outcome}
+        except queue.Empty:
+            new = {
+                number: _late(checks[number])
+                for number in waiting
+                if checks[number].timeout_s + begun <= next_end
+            }
+        for outcome in new.values():
+            on_end(outcome)
+        outcomes |= new
+    return tuple(outcomes[number] for number in range(len(checks)))
+
+
+def _run_one(check: Check, facts: Facts) -> Outcome:
+    begun = time.monotonic()
+
+    def ended(status: Status, says: str, findings: tuple[Finding, ...] = ()) -> Outcome:
+        return Outcome(check, status, says, findings, took_s=time.monotonic() - begun)
+
+    try:
+        seen = check.look(facts)
+        findings = (*seen.findings, *(facts.obey(check.rules) if check.rules else ()))
+    except NotHere as reason:
+        return ended("not-here", str(reason))
+    except CannotTell as reason:
+        return ended("cannot-tell", str(reason))
+    except NeuronctlError as error:
+        findings = tuple(_as_finding(one) for one in _each(error))
+        return replace(ended("error", findings[0].message, findings), failed_with=error.exit_code)
+    except Exception as error:  # one broken check must not hide what the others found
+        return ended(
+            "cannot-tell", hide_passwords(f"a mistake of neuronctl's: {type(error).__name__}: {error}")
+        )
+    return Outcome(
+        check, status_of(findings), seen.says, findings, seen.data, seen.remedies, time.monotonic() - begun
+    )
+
+
+def _late(check: Check) -> Outcome:
+    return Outcome(
+        check, "cannot-tell", f"did not come to an end in {check.timeout_s:g} s", took_s=check.timeout_s
+    )
+
+
+def _each(error: NeuronctlError) -> Sequence[NeuronctlError]:
+    return error.errors if isinstance(error, ProfileErrors) else (error,)
+
+
+def _as_finding(error: NeuronctlError) -> Finding:
+    return Finding(error.error_code, "error", hide_passwords(error.what), error.fix, None, error.place)

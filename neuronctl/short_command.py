@@ -1,0 +1,120 @@
+"""Short commands: a program run to its end for its answer, whatever it does instead of answering."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
+
+# neuron-ls of the largest machine prints some 200 kB.
+_MOST_BYTES = 8 << 20
+# What has been killed ends at once, unless the kernel holds it in a call to a driver that hangs.
+_DEATH_S = 0.5
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A short-lived process that has ended, or was left alone.
+
+    `returncode` is None where it was stopped: it ran out of time, or printed more than anybody can mean.
+    `why` says in words why there is no answer to read, as the end of a sentence about the program; None where
+    it ended with 0.
+    """
+
+    returncode: int | None
+    stdout: str
+    stderr: str
+    why: str | None = None
+
+
+def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], cwd: Path) -> Finished:
+    """Run `argv` without stdin until it ends; never raises for what the command does.
+
+    It gets a session of its own, and is killed with all that it started after `timeout_s` seconds, or when it
+    prints without end. One that cannot be killed, as the kernel's wait for a driver cannot be interrupted, is
+    left behind. A command that cannot be started answers with returncode 127 and the reason in stderr.
+    """
+    import subprocess
+
+    try:
+        child = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in a word
+        return Finished(127, "", str(error), f"cannot be started: {error}")
+    assert child.stdout is not None and child.stderr is not None
+    texts: dict[IO[bytes], bytearray] = {child.stdout: bytearray(), child.stderr: bytearray()}
+    try:
+        why = _drain(child, texts, time.monotonic() + timeout_s, timeout_s)
+    finally:
+        _end(child)
+        for stream in texts:
+            with suppress(OSError):
+                stream.close()
+    out, err = (bytes(text).decode("utf-8", "replace") for text in texts.values())
+    out, err = out.replace("\r\n", "\n"), err.replace("\r\n", "\n")
+    code = None if why else child.returncode
+    if code:
+        said = (err.strip() or out.strip()).splitlines()
+        ended = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+        why = ended + (f", saying: {said[-1][:200]}" if said else ", saying nothing")
+    return Finished(code, out, err, why)
+
+
+def _drain(
+    child: subprocess.Popen[bytes], texts: dict[IO[bytes], bytearray], deadline: float, timeout_s: float
+) -> str | None:
+    """Read until both streams end and the child has ended; why not, where it comes to nothing."""
+    import selectors
+
+    with selectors.DefaultSelector() as selector:
+        for stream in texts:
+            os.set_blocking(stream.fileno(), False)
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return f"did not answer in {timeout_s:g} s"
+            ready = selector.select(min(left_s, 0.1))
+            if not ready and child.poll() is not None:
+                return None  # what it started may hold the streams open when it has ended
+            for key, _ in ready:
+                read = os.read(key.fd, 1 << 16)
+                if not read:
+                    selector.unregister(key.fileobj)
+                texts[key.fileobj] += read  # type: ignore[index]
+            if sum(map(len, texts.values())) > _MOST_BYTES:
+                return f"printed more than {_MOST_BYTES >> 20} MiB and was stopped"
+    import subprocess
+
+    try:
+        child.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return f"did not answer in {timeout_s:g} s"
+    return None
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child with all of its session, unless it has ended by itself."""
+    import subprocess
+
+    if child.poll() is not None:
+        return
+    with suppress(OSError):  # all of it has ended
+        os.killpg(child.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(_DEATH_S)

