@@ -12,7 +12,7 @@ from neuronctl.backends.backend import COMPILER_FAILED, Backend, CompileJob
 from neuronctl.errors import CompileFailed, NeuronctlError, StackUnfit
 from neuronctl.host import Host
 from neuronctl.plan.plan import Plan
-from neuronctl.result import Message, Progress
+from neuronctl.result import Message, Progress, Tell
 
 if TYPE_CHECKING:
     from neuronctl.artifacts.build import Made
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from neuronctl.artifacts.stage import Stage
     from neuronctl.serving.supervisor import Outcome, ServerEvent, ServerSpec
 
-Tell = Callable[[Message | Progress], None]
 Answers = tuple[tuple[str, str], ...]
 
 # A compiler that ends with 70 and a cause that is known will do so again. One without may have met a machine

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from neuronctl.artifacts.artifact import Artifact
 from neuronctl.artifacts.store import Store
-from neuronctl.building import Tell, build, wait_teller
+from neuronctl.building import build, wait_teller
 from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, CacheMiss, UsageError
 from neuronctl.host import Host
 from neuronctl.named_folder import check_named, compile_named, is_filled, named_folder
 from neuronctl.plan.plan import Plan
-from neuronctl.result import Message
+from neuronctl.result import Message, Tell
 from neuronctl.runs import open_run
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from neuronctl.backends.all import backend_named
 from neuronctl.backends.client import Client
-from neuronctl.building import Tell
 from neuronctl.compiling import Compiled, compile_artifact, write_files
 from neuronctl.errors import (
     ArtifactDamaged,
@@ -22,7 +21,7 @@ from neuronctl.errors import (
 from neuronctl.host import Host
 from neuronctl.plan.make import API_KEY_VARIABLE, api_key
 from neuronctl.plan.plan import Plan
-from neuronctl.result import Message, Progress
+from neuronctl.result import Message, Progress, Tell
 from neuronctl.runs import Run, open_run
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from neuronctl.artifacts.tree import remove
 from neuronctl.backends.nxdi_output import find_differences, find_faults
-from neuronctl.building import Built, Tell, build, wait_teller
+from neuronctl.building import Built, build, wait_teller
 from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, UsageError
 from neuronctl.host import Host
 from neuronctl.neuron.written import FILE, Mismatch, read_written
 from neuronctl.plan.plan import Plan
-from neuronctl.result import Message
+from neuronctl.result import Message, Tell
 from neuronctl.whole_file import write_whole
 
 VARIABLE = "NEURON_COMPILED_ARTIFACTS"

@@ -18,12 +18,11 @@ from neuronctl.model.resolve import fetch_model, resolve_model
 from neuronctl.plan.make import make_plan
 from neuronctl.plan.plan import Plan
 from neuronctl.profile.resolve import Profile, load_profile
-from neuronctl.result import Message
+from neuronctl.result import Message, Tell
 from neuronctl.secret import hide_assignment, hide_in_words
 from neuronctl.stack.detect import Stack, detect_stack
 
 if TYPE_CHECKING:
-    from neuronctl.building import Tell
     from neuronctl.compiling import Compiled
     from neuronctl.launching import Served
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -44,6 +45,10 @@ class Progress:
     step: str
     elapsed_s: float
     line: str = ""
+
+
+# Where a running command tells its story.
+Tell = Callable[[Message | Progress], None]
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from neuronctl.errors import UsageError
 from neuronctl.host import Host
-from neuronctl.result import Message, Progress, Result
+from neuronctl.result import Result, Tell
 
 
 @dataclass
@@ -20,7 +19,7 @@ class Invocation:
     """
 
     host: Host
-    tell: Callable[[Message | Progress], None]
+    tell: Tell
     passthrough: tuple[str, ...] = ()
     command: str = "neuronctl"
     as_json: bool = False

@@ -13,13 +13,14 @@ from msgspec import structs
 
 from neuronctl.errors import ModelNotResolved, Place
 from neuronctl.host import Host
-from neuronctl.model.download import Tell, download_model
+from neuronctl.model.download import download_model
 from neuronctl.model.hub import look_up
 from neuronctl.model.hub_model import find_snapshot
 from neuronctl.model.identity import identify_weights
 from neuronctl.model.selection import ADAPTER_CONFIG
 from neuronctl.model.weights import weights_missing
 from neuronctl.profile.resolve import Profile
+from neuronctl.result import Tell
 
 _ADAPTERS = "features.lora.adapters."
 _LONGEST_PATH = 4096

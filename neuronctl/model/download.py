@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,11 +18,9 @@ from neuronctl.model.hub_error import endpoint_of
 from neuronctl.model.listing import MAIN, Listing, is_commit
 from neuronctl.model.selection import small_files, weight_files
 from neuronctl.model.transfer import Order, Wanted
-from neuronctl.result import Message, Progress
+from neuronctl.result import Progress, Tell
 from neuronctl.runs import open_run
 from neuronctl.whole_file import write_whole
-
-Tell = Callable[[Message | Progress], None]
 
 # The child finds modules where we do: `-c` alone would look into the working folder first.
 _CODE = "import sys; sys.path[:] = {path!r}; from neuronctl.model.transfer import main; main()"

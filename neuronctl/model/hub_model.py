@@ -7,7 +7,6 @@ so the same profile is the same model tomorrow.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,9 +21,8 @@ from neuronctl.model.listing import MAIN, HubMemory, Listing, is_commit
 from neuronctl.model.model import Model
 from neuronctl.model.weights import weights_missing
 from neuronctl.profile.schema import ModelSection
-from neuronctl.result import Message, Progress
+from neuronctl.result import Tell
 
-Tell = Callable[[Message | Progress], None]
 _PLAIN_ID = re.compile(r"(?:[A-Za-z0-9]+[_-]?)+(?:/(?:[A-Za-z0-9]+[._-]?)+)?(?<![._-])")
 
 

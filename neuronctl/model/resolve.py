@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +17,7 @@ from neuronctl.model.model import WHEEL, Model
 from neuronctl.model.remote_code import remote_code
 from neuronctl.model.weights import check_links, check_weights
 from neuronctl.profile.schema import ModelSection
-from neuronctl.result import Message, Progress
-
-Tell = Callable[[Message | Progress], None]
+from neuronctl.result import Tell
 
 
 def resolve_model(section: ModelSection, host: Host, *, search: Sequence[Path] = ()) -> Model:

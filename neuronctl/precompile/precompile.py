@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import signal
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from neuronctl.named_folder import named_folder
 from neuronctl.pipeline import Request, check_runnable, plan_request, refuse_errors
 from neuronctl.precompile.job import Job
 from neuronctl.precompile.verdict import Verdict, worst
-from neuronctl.result import Message, Progress
+from neuronctl.result import Message, Progress, Tell
 from neuronctl.serving.stopped import stopped_by
 from neuronctl.serving.stopsignals import StopSignals
 
@@ -67,9 +67,7 @@ class Precompiled:
         return worst([*codes, _exit_of(self.stopped_by)] if self.stopped_by is not None else codes)
 
 
-def precompile(
-    requests: Sequence[Request], host: Host, way: Way, *, tell: Callable[[Message | Progress], None]
-) -> Precompiled:
+def precompile(requests: Sequence[Request], host: Host, way: Way, *, tell: Tell) -> Precompiled:
     """Compile every profile that is not compiled. The references of the requests differ.
 
     INT, TERM and HUP are passed on to the children, which end without a half artifact; a second request
@@ -83,7 +81,7 @@ class _Precompile:
     requests: dict[str, Request]
     host: Host
     way: Way
-    tell: Callable[[Message | Progress], None]
+    tell: Tell
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
