@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import TextIO
@@ -21,6 +22,13 @@ _MARKS = {"step": ("→", "cyan"), "done": ("✓", "green"), "warn": ("!", "yell
 _SEVERITY_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 # Without a terminal a line is told when the step changes, and again after this long.
 _QUIET_EVERY_S = 30.0
+# What a terminal obeys, but for colours: a model's configuration or a file's name may hold anything.
+_OBEYED = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def harmless(text: str) -> str:
+    """`text` with \ufffd for what would move a terminal's cursor, set its title or clear it."""
+    return _OBEYED.sub(lambda found: found[0] if len(found[0]) > 1 else "\ufffd", text)
 
 
 class Story:
@@ -55,7 +63,7 @@ class Story:
     def _message(self, message: Message) -> None:
         self._wipe()
         mark, colour = _MARKS[message.kind]
-        first, *rest = message.text.split("\n")
+        first, *rest = harmless(message.text).split("\n")
         self._stream.write(f"{self._paint(mark, colour)} {first}\n")
         for line in rest:
             self._stream.write(f"  {line}\n")
@@ -64,7 +72,7 @@ class Story:
         if self._live:
             width = _columns() - 1
             head = f"{_spinner(progress.elapsed_s)} {progress.step} {_clock(progress.elapsed_s)}"
-            line = f"{head}  {progress.line}"[:width]
+            line = harmless(f"{head}  {progress.line}")[:width]
             self._stream.write(f"\r\x1b[K{line[: len(head)]}{self._paint(line[len(head) :], 'dim')}")
             self._shown = True
             return
@@ -72,7 +80,7 @@ class Story:
         if progress.step == step and progress.elapsed_s - told_at < _QUIET_EVERY_S:
             return
         self._last = (progress.step, progress.elapsed_s)
-        tail = f"  {progress.line}" if progress.line else ""
+        tail = f"  {harmless(progress.line)}" if progress.line else ""
         self._stream.write(f"  {progress.step} {_clock(progress.elapsed_s)}{tail}\n")
 
     def _wipe(self) -> None:
@@ -111,7 +119,7 @@ def render_result(result: Result, *, as_json: bool) -> None:
         )
         return
     if result.text:
-        _write(result.text.rstrip("\n"))
+        _write(harmless(result.text.rstrip("\n")))
 
 
 def render_error(command: str, error: NeuronctlError, *, as_json: bool, data: Mapping[str, object]) -> None:
@@ -125,23 +133,29 @@ def render_error(command: str, error: NeuronctlError, *, as_json: bool, data: Ma
     stream = sys.stderr
     shown = [finding for finding in findings if finding.severity == "error"]
     if shown:
-        stream.write("".join(finding_text(finding, stream) for finding in shown))
+        stream.write(harmless("".join(finding_text(finding, stream) for finding in shown)))
         stream.flush()
         return
     for one in errors:
-        stream.write(f"{paint('error', 'red', stream)}: {one}\n")
-        last_lines = one.details.get("last_lines")
-        if isinstance(last_lines, list):
-            stream.write("".join(f"  | {line}\n" for line in last_lines))
-        known = one.details.get("explained")
-        if isinstance(known, dict):
-            stream.write(f"  {known['id']}: {known['title']}\n  why: {known['why']}\n")
-        if one.fix:
-            stream.write(f"  {paint('try', 'cyan', stream)}: {one.fix}\n")
-        log = one.details.get("log")
-        if log and str(log) not in str(one.fix):
-            stream.write(f"  log: {log}\n")
+        stream.write(harmless(_error_text(one, stream)))
     stream.flush()
+
+
+def _error_text(error: NeuronctlError, stream: TextIO) -> str:
+    """An error for a person: what failed, the last lines of a log, what is known of it, what to type."""
+    lines = [f"{paint('error', 'red', stream)}: {error}"]
+    last_lines = error.details.get("last_lines")
+    if isinstance(last_lines, list):
+        lines += [f"  | {line}" for line in last_lines]
+    known = error.details.get("explained")
+    if isinstance(known, dict):
+        lines += [f"  {known['id']}: {known['title']}", f"  why: {known['why']}"]
+    if error.fix:
+        lines.append(f"  {paint('try', 'cyan', stream)}: {error.fix}")
+    log = error.details.get("log")
+    if log and str(log) not in str(error.fix):
+        lines.append(f"  log: {log}")
+    return "\n".join(lines) + "\n"
 
 
 def finding_text(finding: Finding, stream: TextIO, *, indent: int = 0) -> str:

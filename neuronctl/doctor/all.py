@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from neuronctl.doctor.check import Check
-from neuronctl.doctor.checks import instance, profile, software
+from neuronctl.doctor.checks import environment, instance, profile, software
 
 CHECKS: tuple[Check, ...] = (
     *instance.CHECKS,
     *software.CHECKS,
+    *environment.CHECKS,
     *profile.CHECKS,
 )

@@ -13,7 +13,6 @@ _NO_DEVICE = (
     "devices.neuron-ls",
     "devices.collectives-not-installed",
     "devices.collectives-missing",
-    "devices.no-efa",
     "machine.too-many-cores",
     "machine.cores-not-granted",
     "machine.too-many-replicas",

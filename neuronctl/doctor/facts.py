@@ -132,14 +132,19 @@ class Facts:
         return bool(machine.devices or machine.driver or machine.instance is not None)
 
     def obey(self, rules: Iterable[Rule]) -> tuple[Finding, ...]:
-        """What these rules find without a profile: those about the backend, and Neuron's for its packages."""
+        """What these rules find without a profile: those about the backend.
+
+        Where Neuron's packages are there and the processor would serve, those about Neuron's too.
+        """
         from neuronctl.rules.rule import check
         from neuronctl.stack.installation import IMPORT_NAMES
 
         stack = self.usable_stack
         if stack is None:
             return ()  # they look at it too; what is to be done first, its own check says
-        meant = {self.backend, *(() if stack.versions.keys().isdisjoint(IMPORT_NAMES) else ("nxdi",))}
+        meant = {self.backend}
+        if meant == {"cpu"} and not stack.versions.keys().isdisjoint(IMPORT_NAMES):
+            meant.add("nxdi")
         return check((one for one in rules if not meant.isdisjoint(one.backends)), self._situation())
 
     def _wanted(self) -> str | None:

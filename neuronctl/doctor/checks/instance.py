@@ -411,11 +411,10 @@ COLLECTIVES = Trouble(
     "collectives",
     "What several cores work together with",
     finds=(COLLECTIVES,),
-    rules=(devices.no_efa,),
     timeout_s=_SLOW_S,
 )
 def collectives(facts: Facts) -> Seen:
-    """libnccom.so, without which no server can use more than one core; for the native plugin, EFA as well."""
+    """libnccom.so, without which no server can use more than one core."""
     found = _neuron_machine(facts)
     if not found.devices:
         raise NotHere("there is no device")

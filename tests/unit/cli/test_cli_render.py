@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 
-from neuronctl.cli.render import Story, finding_text, render_error, render_result
-from neuronctl.errors import Exit, ModelNotResolved, Place, PlanRefused, ProfileError, ProfileErrors
+from neuronctl.cli.render import Story, finding_text, harmless, render_error, render_result
+from neuronctl.errors import (
+    Exit,
+    ModelNotResolved,
+    Place,
+    PlanRefused,
+    ProfileError,
+    ProfileErrors,
+    UsageError,
+)
 from neuronctl.result import Finding, Message, Progress, Result
 
 FINDING = Finding(
@@ -189,3 +197,20 @@ class Gone(io.StringIO):
 
 def test_nobody_listening_does_not_stop_the_work() -> None:
     assert told(Message("one"), Progress("two", 0), stream=Gone()) == ""
+
+
+def test_what_a_terminal_would_obey_is_not_passed_on() -> None:
+    """A hub's config.json, a file's name or another program's output may hold anything."""
+    evil = "a\x1b]0;owned\x07b\x1b[2J\x9b1mc\rd\x7f"
+    assert harmless(evil) == "a\ufffd]0;owned\ufffdb\ufffd[2J\ufffd1mc\ufffdd\ufffd"
+    assert harmless("one\n\ttwo \x1b[31mred\x1b[0m ✓ ä") == "one\n\ttwo \x1b[31mred\x1b[0m ✓ ä"
+
+
+def test_an_error_and_the_story_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    error = UsageError("bad \x1b[2J", fix="\x07", details={"last_lines": ["\x1b]0;x\x07"]})
+    render_error("x", error, as_json=False, data={})
+    Story().tell(Message("\x1b[2Jstory", "step"))
+    told = capsys.readouterr().err
+    assert "\x1b" not in told
+    assert "\x07" not in told
+    assert "story" in told
