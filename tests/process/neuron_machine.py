@@ -32,6 +32,8 @@ def make_root(root: Path, instance_name: str = "inf2.xlarge", *, devices: bool =
     write("/sys/module/neuron/version", "2.26.10.0\n")
     for index in range(instance.devices):
         write(f"/dev/neuron{index}")
+        for counter in ("mem_ecc_uncorrected", "sram_ecc_uncorrected"):
+            write(f"/sys/devices/virtual/neuron_device/neuron{index}/stats/hardware/{counter}/total", "0\n")
     write("/opt/aws/neuron/lib/libnccom.so.2.28.0")
     cores = instance.logical_cores[instance.lnc_default] // instance.devices
     listing = [

@@ -89,7 +89,7 @@ def test_a_healthy_instance(machine: Machine) -> None:
     said = machine().run("doctor", QUIET)
     said.expect(0)
     first, *_ = said.out.splitlines()
-    assert first.startswith("✓ This machine can serve a model with the nxdi backend")
+    assert first == "✓ This machine can serve a model with the nxdi backend."
     assert "inf2.xlarge (DMI): 1 x Inferentia2, target inf2" in said.out
     assert "2.27.4.0 is loaded, as on disk; runtime 2.30.51" in said.out
     assert "SDK 2.28.0" in said.out
@@ -237,6 +237,26 @@ def test_orphaned_workers_are_ended_by_fix(machine: Machine) -> None:
     finally:
         worker.kill()
         worker.wait()
+
+
+def test_memory_errors_of_a_device(machine: Machine) -> None:
+    one = machine("inf2.24xlarge")
+    write(
+        one.root, "/sys/devices/virtual/neuron_device/neuron3/stats/hardware/mem_ecc_uncorrected/total", "7\n"
+    )
+    said = one.run("doctor", QUIET)
+    said.expect(0)
+    assert (
+        "warning devices.hardware-errors: the Neuron devices counted 7 uncorrected memory errors" in said.out
+    )
+
+
+def test_counters_that_nobody_may_read(machine: Machine) -> None:
+    one = machine()
+    shutil.rmtree(one.root / "sys" / "devices" / "virtual" / "neuron_device")
+    said = one.run("doctor", QUIET)
+    assert "? device memory errors" in said.out
+    assert "1 check could not run" in said.out.splitlines()[0]
 
 
 def test_an_lnc_that_the_chip_does_not_have(machine: Machine) -> None:
