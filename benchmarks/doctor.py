@@ -4,8 +4,8 @@
 
 Three commands in turns, each a process of its own, on this machine: `python -c pass`, `neuronctl --version`
 and `neuronctl doctor --offline`; and the latter once more on a trn2.48xlarge made of files, with a stand-in
-for neuron-ls and for the SDK's packages, as the tests use them. The goal is under a second for the local checks.
-The ratio to `neuronctl --version` tells what the checks add to a start.
+for neuron-ls and for the SDK's packages, as the tests use them. The goal is under a second for the local
+checks. The ratio to `neuronctl --version` tells what the checks add to a start.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ _BROKEN = {
     errno.EEXIST: "a file stands where a folder should be",
     errno.EIO: "the disk reports an error",
     errno.ENOLCK: "its file system has no locks",
+    # What flock answers on Lustre that was mounted without -o flock (mount.lustre(8)).
+    errno.ENOSYS: "its file system lacks an operation the store needs",
     errno.EOPNOTSUPP: "its file system lacks an operation the store needs",
 }
 

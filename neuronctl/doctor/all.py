@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from neuronctl.doctor.check import Check
-from neuronctl.doctor.checks import environment, instance, profile, software
+from neuronctl.doctor.checks import (
+    container,
+    cpu,
+    disks,
+    environment,
+    host,
+    hub,
+    instance,
+    ports,
+    profile,
+    software,
+    store,
+)
 
 CHECKS: tuple[Check, ...] = (
     *instance.CHECKS,
     *software.CHECKS,
+    *cpu.CHECKS,
     *environment.CHECKS,
+    *container.CHECKS,
+    *host.CHECKS,
+    *disks.CHECKS,
+    *store.CHECKS,
+    *hub.CHECKS,
+    *ports.CHECKS,
     *profile.CHECKS,
 )

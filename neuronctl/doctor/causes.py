@@ -46,10 +46,19 @@ CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
     "devices.all-held": ("devices.cores-in-use", "devices.shared"),
     "machine.lnc-impossible": ("machine.lnc-places", "machine.lnc-mismatch", "machine.lnc-unsupported"),
     "machine.lnc-places": ("machine.lnc-mismatch",),
-    "disk.full": ("store.full", "store.unusable", "store.not-writable"),
-    "disk.read-only": ("store.unusable", "store.not-writable"),
-    "hub.unreachable": ("hub.bad-token", "hub.clock", "model.download-failed"),
-    "hub.bad-token": ("model.bad-token", "model.gated"),
+    "disk.full": (
+        "disk.nearly-full",
+        "disk.not-writable",
+        "store.full",
+        "store.unusable",
+        "store.not-writable",
+    ),
+    "disk.no-answer": ("store.*", "disk.cannot-be-looked-at"),
+    "hub.unreachable": ("hub.bad-token", "hub.no-access", "model.download-failed"),
+    "hub.model-unreachable": ("hub.unreachable", "hub.no-access", "model.download-failed"),
+    "hub.bad-token": ("hub.no-access", "model.bad-token", "model.gated"),
+    "hub.no-access": ("model.bad-token", "model.gated", "model.unknown"),
+    "port.in-use": ("server.port-in-use",),
 }
 _WORST: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 

@@ -53,15 +53,19 @@ class Once(Generic[T]):
 
 @dataclass(frozen=True)
 class RememberingHost(Host):
-    """A Host that asks each question of a command or a web address once, however many checks ask it."""
+    """A Host that asks each question of a command or a web address once, however many checks ask it.
 
+    All it knows of the world it has from `inner`.
+    """
+
+    inner: Host = field(default_factory=Host)
     _answers: dict[object, Once[object]] = field(default_factory=dict, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
         """See Host.run."""
         key = ("run", tuple(argv), None if env is None else tuple(sorted(env.items())))
-        return cast("Finished", self._once(key, partial(super().run, argv, timeout_s=timeout_s, env=env)))
+        return cast("Finished", self._once(key, partial(self.inner.run, argv, timeout_s=timeout_s, env=env)))
 
     def http(
         self,
@@ -73,8 +77,16 @@ class RememberingHost(Host):
         timeout_s: float = 5.0,
     ) -> Response:
         """See Host.http."""
-        ask = partial(super().http, method, url, body=body, headers=headers, timeout_s=timeout_s)
+        ask = partial(self.inner.http, method, url, body=body, headers=headers, timeout_s=timeout_s)
         return cast(Response, self._once(("http", method, url), ask))
+
+    def now(self) -> float:
+        """See Host.now."""
+        return self.inner.now()
+
+    def port_is_free(self, address: str, port: int) -> bool:
+        """See Host.port_is_free."""
+        return self.inner.port_is_free(address, port)
 
     def _once(self, key: object, make: Callable[[], object]) -> object:
         with self._lock:
@@ -90,7 +102,7 @@ class Facts:
     """
 
     def __init__(self, host: Host, *, request: Request | None = None, python: str | None = None) -> None:
-        self.host: Host = RememberingHost(environ=host.environ, cwd=host.cwd, root=host.root)
+        self.host: Host = RememberingHost(host.environ, host.cwd, host.root, host)
         self.request = request
         self.machine: Once[Machine] = Once(lambda: detect_machine(self.host))
         self.stack: Once[Stack] = Once(lambda: detect_stack(self.host, python))

@@ -24,7 +24,17 @@ def make_root(root: Path, instance_name: str = "inf2.xlarge", *, devices: bool =
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
-    write("/proc/meminfo", f"MemTotal:       {(instance.host_memory_bytes or 16 * GIB) // 1024} kB\n")
+    memory_kb = (instance.host_memory_bytes or 16 * GIB) // 1024
+    write(
+        "/proc/meminfo",
+        f"MemTotal:       {memory_kb} kB\nMemAvailable:   {memory_kb * 9 // 10} kB\n"
+        "SwapTotal:             0 kB\nHugePages_Total:       0\nHugepagesize:       2048 kB\n",
+    )
+    write("/proc/self/mounts", "/dev/root / ext4 rw,relatime 0 0\n")
+    write(
+        "/proc/net/tcp", "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
+    )
+    (root / "sys" / "class").mkdir(parents=True)
     if not devices:
         return root
     write("/sys/devices/virtual/dmi/id/product_name", f"{instance_name}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from neuronctl.doctor.check import CannotTell, NotHere, Remedy, Seen, Trouble, check
 from neuronctl.doctor.facts import Facts
+from neuronctl.machine.cage import find_cage
 from neuronctl.machine.detect import Machine
 from neuronctl.machine.devices import device_indexes
 from neuronctl.machine.process import Process, read_process
@@ -160,7 +161,7 @@ def visible_devices(facts: Facts) -> Seen:
         return Seen("no /dev/neuron*", data=data)
     findings: list[Finding] = []
     expected = found.instance.devices if found.instance and not found.instance.ultraserver else None
-    in_container = _in_container(facts)
+    in_container = find_cage(facts.host) is not None
     if expected is not None and len(indexes) < expected and not in_container:
         missing = sorted(set(range(expected)) - set(indexes))
         findings.append(
@@ -447,12 +448,6 @@ def _physical(facts: Facts, index: int) -> int:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _in_container(facts: Facts) -> bool:
-    host = facts.host
-    marks = ("/.dockerenv", "/run/.containerenv")
-    return any(host.path(mark).exists() for mark in marks) or "KUBERNETES_SERVICE_HOST" in facts.environ
 
 
 CHECKS = (

@@ -1,0 +1,19 @@
+"""Neuron tool: where a program of AWS's tools package lies on this machine."""
+
+from __future__ import annotations
+
+import os
+
+from neuronctl.host import Host
+
+_FOLDER = "/opt/aws/neuron/bin"
+
+
+def find_neuron_tool(host: Host, name: str) -> str | None:
+    """The program `name`: from PATH, else where AWS's package has it, which systemd's PATH lacks."""
+    import shutil
+
+    if found := shutil.which(name, path=host.environ.get("PATH", "")):
+        return found
+    installed = host.path(f"{_FOLDER}/{name}")
+    return str(installed) if os.access(installed, os.X_OK) else None
