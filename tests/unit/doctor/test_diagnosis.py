@@ -61,7 +61,7 @@ def run(tmp_path: Path, *checks: Check) -> tuple[Outcome, ...]:
         (
             raising(ZeroDivisionError("oo")),
             "cannot-tell",
-            "a mistake of neuronctl's: ZeroDivisionError: oops",
+            "a mistake of neuronctl's: ZeroDivisionError: oo",
         ),
         (raising(MachineUnfit("no cores")), "error", "no cores"),
     ],
