@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec import structs
+
 from neuronctl.child import Child, Ended, Launch
 from neuronctl.errors import MachineUnfit, ModelNotResolved
 from neuronctl.host import Host
@@ -17,7 +19,7 @@ from neuronctl.model.hub import fetch_facts, hub_cache, named_by_index, reposito
 from neuronctl.model.hub_error import endpoint_of
 from neuronctl.model.listing import MAIN, Listing, is_commit
 from neuronctl.model.selection import small_files, weight_files
-from neuronctl.model.transfer import Order, Wanted
+from neuronctl.model.transfer import Order
 from neuronctl.result import Progress, Tell
 from neuronctl.runs import open_run
 from neuronctl.whole_file import write_whole
@@ -56,8 +58,13 @@ def wanted_files(listing: Listing, snapshot: Path) -> list[str]:
 
 
 def missing_files(listing: Listing, names: Sequence[str], snapshot: Path) -> list[str]:
-    """Of `names` those that are not in the snapshot as the hub has them, by their size."""
-    return [name for name in names if _size(snapshot / name) != listing.files[name].size_bytes]
+    """Of `names` those that are not in the snapshot as the hub has them, by their size where it tells one."""
+
+    def is_here(name: str) -> bool:
+        size, told = _size(snapshot / name), listing.files[name].size_bytes
+        return size is not None and told in (None, size)
+
+    return [name for name in names if not is_here(name)]
 
 
 def download_model(listing: Listing, revision: str | None, host: Host, *, tell: Tell) -> Path:
@@ -97,16 +104,27 @@ def _received(listing: Listing, names: Sequence[str], folder: Path) -> int:
     """Bytes of these files that are on the disk, in whole blobs and in parts."""
     received = 0
     for name in names:
-        file = listing.files[name]
-        size = _size(folder / "blobs" / file.blob)
-        received += size or _size(folder / "blobs" / f"{file.blob}.incomplete") or 0
+        blob = listing.files[name].blob
+        if not blob:  # then parts have a name that only the client knows
+            received += _size(folder / "snapshots" / listing.commit / name) or 0
+            continue
+        received += _size(folder / "blobs" / blob) or _size(folder / "blobs" / f"{blob}.incomplete") or 0
     return received
 
 
+def _total(listing: Listing, names: Sequence[str]) -> int | None:
+    """Bytes of these files; None where the hub does not tell of each."""
+    sizes = [listing.files[name].size_bytes for name in names]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
+
+
 def _check_space(listing: Listing, names: Sequence[str], host: Host) -> None:
-    """Raise ModelNotResolved where the disk has no space for what is missing."""
+    """Raise ModelNotResolved where the disk has no space for what is missing, as far as its size is known."""
     folder = repository_folder(listing.repo_id, host)
-    needed = sum(listing.files[name].size_bytes for name in names) - _received(listing, names, folder)
+    if (total := _total(listing, names)) is None:
+        return
+    needed = total - _received(listing, names, folder)
     free = None
     for place in (folder, *folder.parents):
         with suppress(OSError):
@@ -124,13 +142,8 @@ def _check_space(listing: Listing, names: Sequence[str], host: Host) -> None:
 def _transfer(listing: Listing, names: Sequence[str], host: Host, tell: Tell) -> None:
     """Run the child that receives the files, and tell how far it is."""
     folder = repository_folder(listing.repo_id, host)
-    files = tuple(
-        Wanted(name, listing.files[name].size_bytes, listing.files[name].blob, listing.files[name].is_lfs)
-        for name in names
-    )
-    order = Order(
-        listing.repo_id, listing.commit, endpoint_of(host), str(hub_cache(host)), str(folder), files
-    )
+    wanted = structs.replace(listing, files={name: listing.files[name] for name in names})
+    order = Order(wanted, endpoint_of(host), str(hub_cache(host)), str(folder))
     # A bar of its own would fill the log; its other way of receiving takes nothing up again.
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_ENABLE_HF_TRANSFER": "0"}
     with open_run(host, listing.repo_id.rpartition("/")[2], "download") as run:
@@ -150,7 +163,7 @@ def _follow(
     child: Child, listing: Listing, names: Sequence[str], folder: Path, host: Host, tell: Tell
 ) -> None:
     """Tell about twice a second what has come, how fast, and how long the rest takes."""
-    total = sum(listing.files[name].size_bytes for name in names)
+    total = _total(listing, names)
     began = host.monotonic()
     seen: deque[tuple[float, int]] = deque()
     while True:
@@ -164,13 +177,16 @@ def _follow(
             return
 
 
-def _how_far(received: int, total: int, rate: float) -> str:
-    text = f"{_gb(received)} of {_gb(total)}"
+def _how_far(received: int, total: int | None, rate: float) -> str:
+    text = _gb(received) if total is None else f"{_gb(received)} of {_gb(total)}"
     if rate < 1.0:
+        return text
+    text += f", {rate / 1e6:.1f} MB/s"
+    if total is None:
         return text
     left_s = max(0.0, total - received) / rate
     left = f"{left_s:.0f} s" if left_s < 100 else f"{left_s / 60:.0f} min"
-    return f"{text}, {rate / 1e6:.1f} MB/s, {left} left"
+    return f"{text}, {left} left"
 
 
 def _gb(size_bytes: float) -> str:

@@ -17,22 +17,22 @@ from neuronctl.host import Host
 from neuronctl.model.config import read_config
 from neuronctl.model.hub_error import (
     Asked,
-    asked_to_wait_s,
     endpoint_of,
     in_plain_words,
-    is_final,
     offline_by,
     status_of,
     with_near_matches,
 )
 from neuronctl.model.listing import HubFile, HubMemory, Listing, TensorRow, is_commit
+from neuronctl.model.patience import Patience
 from neuronctl.model.safetensors import LARGEST_HEADER_BYTES, read_rows
 from neuronctl.model.selection import BIN_INDEX, SAFETENSORS_INDEX, index_of, small_files, weight_files
 
 TIMEOUT_S = 10.0
 # Pauses before a question is asked again that the hub could not answer.
 _WAITS_S = (1.0, 3.0)
-_LONGEST_WAIT_S = 30.0
+# What the hub may ask for instead: nothing is told meanwhile.
+_LONGEST_WAIT_S = 60.0
 # What is looked into before anything is decided is smaller; a tokenizer may be larger, and can wait.
 _FACTS_BYTES = 2 << 20
 # Of a header whose length nobody knows yet. A row of it takes some 110 bytes.
@@ -88,7 +88,9 @@ def fetch_facts(listing: Listing, host: Host) -> Path:
 
     Raises ModelNotResolved.
     """
-    names = [name for name in small_files(listing.files) if listing.files[name].size_bytes <= _FACTS_BYTES]
+    names = [
+        name for name in small_files(listing.files) if (listing.files[name].size_bytes or 0) <= _FACTS_BYTES
+    ]
     if index := index_of(listing.files):
         names.append(index)
     fetch = _fetcher(listing, host)
@@ -115,7 +117,7 @@ def fetch_tensors(listing: Listing, snapshot: Path, host: Host) -> dict[str, Ten
 
     def header(name: str) -> dict[str, TensorRow]:
         guess = 8 + _ROW_BYTES * rows[name] if name in rows else _HEADER_GUESS_BYTES
-        return _header(listing, name, min(guess, listing.files[name].size_bytes), host)
+        return _header(listing, name, guess, host)
 
     try:
         with _plainly(Asked(listing.repo_id, listing.commit), host):
@@ -180,22 +182,22 @@ def _model_info(repo_id: str, revision: str | None, host: Host) -> Any:
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=endpoint_of(host))
-    for wait_s in (*_WAITS_S, None):
+    patience = Patience(_WAITS_S, longest_s=_LONGEST_WAIT_S)
+    while True:
         try:
             return api.model_info(repo_id, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
         except Exception as error:
-            if wait_s is None or not status_of(error) or is_final(error):
+            pause_s = patience.pause_s(error) if status_of(error) else None
+            if pause_s is None:
                 raise
-            asked_s = asked_to_wait_s(error)
-            host.sleep(min(wait_s if asked_s is None else asked_s, _LONGEST_WAIT_S))
-    return None
+            host.sleep(pause_s)
 
 
 def _hub_file(sibling: Any) -> HubFile:
     # Since 1.0 the client has an object where 0.x had a dict.
     lfs = sibling.lfs
     digest = lfs["sha256"] if isinstance(lfs, dict) else lfs.sha256 if lfs is not None else None
-    return HubFile(sibling.size or 0, digest or sibling.blob_id or "", is_lfs=digest is not None)
+    return HubFile(sibling.size, digest or sibling.blob_id or "", is_lfs=digest is not None)
 
 
 def _fetcher(listing: Listing, host: Host) -> Callable[[str], object]:
@@ -218,9 +220,13 @@ def _header(listing: Listing, name: str, guess: int, host: Host) -> dict[str, Te
     from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(listing.repo_id, name, revision=listing.commit, endpoint=endpoint_of(host))
-    begin = _read_part(url, 0, max(guess, 8))
+    size_bytes = listing.files[name].size_bytes
+    asked_bytes = guess if size_bytes is None else max(8, min(guess, size_bytes))
+    begin = _read_part(url, 0, asked_bytes)
+    if size_bytes is None and len(begin) < asked_bytes:
+        size_bytes = len(begin)
     length = int.from_bytes(begin[:8], "little")
-    if length > min(LARGEST_HEADER_BYTES, listing.files[name].size_bytes - 8):
+    if length > LARGEST_HEADER_BYTES or (size_bytes is not None and length > size_bytes - 8):
         raise _damaged(listing, name, "its header is longer than the file")
     if length > len(begin) - 8:
         begin += _read_part(url, len(begin), 8 + length - len(begin))

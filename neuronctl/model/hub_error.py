@@ -6,11 +6,13 @@ import difflib
 import errno
 import os
 import re
+import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
@@ -20,7 +22,12 @@ _LOGIN = "set HF_TOKEN, or type: hf auth login"
 _ELSEWHERE = "or download it elsewhere and copy the hub's cache here"
 _CONNECTION = f"check the connection (HF_ENDPOINT, HTTPS_PROXY), {_ELSEWHERE}"
 # What a disk answers for which waiting is no remedy.
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+# A firewall answers so as well, but not for a file.
+_DENIED = {errno.EACCES, errno.EPERM}
+_DISK = {*_FULL, errno.EFBIG, errno.EROFS, errno.EIO, *_DENIED}
+# Their numbers are those of libraries of their own.
+_NO_DISK = (ssl.SSLError, ConnectionError, socket.gaierror, socket.herror)
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 # What the client takes for true (huggingface_hub/constants.py).
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -82,6 +89,8 @@ def in_plain_words(error: Exception, asked: Asked, host: Host) -> ModelNotResolv
             fix=f"check the spelling of model.id; for a private model {_LOGIN}",
             code="model.unknown",
         )
+    if disk := _disk_error(error):
+        return _of_disk(disk, asked)
     status = status_of(error)
     if status == 401:
         return ModelNotResolved(
@@ -101,16 +110,14 @@ def in_plain_words(error: Exception, asked: Asked, host: Host) -> ModelNotResolv
 
 def is_final(error: Exception) -> bool:
     """Whether it is of no use to ask again: the hub has said no, or this machine's disk has."""
-    status = status_of(error)
-    if status:
-        return 400 <= status < 500 and status not in (408, 429)
-    return isinstance(error, OSError) and error.errno in _DISK
+    if _disk_error(error) is not None:
+        return True
+    return 400 <= (status := status_of(error)) < 500 and status not in (408, 429)
 
 
 def asked_to_wait_s(error: Exception) -> float | None:
     """What the hub says in `Retry-After`, in seconds or as a date; None where it says nothing."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    said = headers.get("Retry-After")
+    said = next((value for one in _responses(error) if (value := one.headers.get("Retry-After"))), None)
     if said is None:
         return None
     if said.strip().isdigit():
@@ -124,11 +131,45 @@ def asked_to_wait_s(error: Exception) -> float | None:
 
 def status_of(error: Exception) -> int:
     """The status of the hub's answer; 0 where there was none."""
+    return next((int(one.status_code) for one in _responses(error)), 0)
+
+
+def _responses(error: Exception) -> Iterator[Any]:
+    """The hub's answers that led to an error, the last first.
+
+    A file that the client cannot ask about is a LocalEntryNotFoundError, which has the hub's answer as its
+    cause (huggingface_hub 2.4.0 and 0.36.2, file_download.py, `_raise_on_head_call_error`).
+    """
     from huggingface_hub.errors import HfHubHTTPError
 
-    if isinstance(error, HfHubHTTPError) and error.response is not None:
-        return error.response.status_code
-    return 0
+    for one in _causes(error):
+        if isinstance(one, HfHubHTTPError) and one.response is not None:
+            yield one.response
+
+
+def _disk_error(error: Exception) -> OSError | None:
+    """What this machine's disk said, where that is the reason."""
+    for one in _causes(error):
+        if not isinstance(one, OSError) or isinstance(one, _NO_DISK) or one.errno not in _DISK:
+            continue
+        if one.errno not in _DENIED or one.filename is not None:
+            return one
+    return None
+
+
+def _of_disk(error: OSError, asked: Asked) -> ModelNotResolved:
+    number = error.errno or 0
+    if number in _FULL:
+        return ModelNotResolved(
+            f"cannot get {asked}: no space is left on the disk of the hub's cache ({os.strerror(number)})",
+            fix="free some space, or set HF_HOME to a folder on a larger disk",
+            code="model.no-space",
+        )
+    return ModelNotResolved(
+        f"cannot get {asked}: {error.filename or 'the hub cache'} cannot be written: {os.strerror(number)}",
+        fix="set HF_HUB_CACHE to a folder that this user can write",
+        code="model.download-failed",
+    )
 
 
 def with_near_matches(error: ModelNotResolved, wanted: str, known: Iterable[str]) -> ModelNotResolved:
@@ -161,18 +202,12 @@ def _gated(asked: Asked, host: Host) -> ModelNotResolved:
 def _why_unreachable(error: Exception, status: int, host: Host) -> tuple[str, str]:
     """Why there was no answer that is of use, and what to do."""
     hub = endpoint_of(host)
-    proxy = next(
-        (
-            name
-            for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy")
-            if host.environ.get(name)
-        ),
-        None,
-    )
     chain = list(_causes(error))
     text = " ".join(f"{type(one).__name__} {one}" for one in chain)
     if status == 429:
-        return f"{hub} says that there were too many requests (429)", "wait some minutes, or set HF_TOKEN"
+        asked_s = asked_to_wait_s(error)
+        wait = f"wait {asked_s:.0f} s, as it asks" if asked_s else "wait some minutes"
+        return f"{hub} says that there were too many requests (429)", f"{wait}, or set HF_TOKEN"
     if status >= 500:
         return f"{hub} has a trouble of its own (HTTP {status})", f"try again later, {_ELSEWHERE}"
     if status:
@@ -187,20 +222,15 @@ def _why_unreachable(error: Exception, status: int, host: Host) -> tuple[str, st
             f"{hub} does not speak TLS as it should",
             "check HF_ENDPOINT and HTTPS_PROXY (http:// or https://)",
         )
-    if "ProxyError" in text or (proxy and any(isinstance(one, OSError) for one in chain)):
+    proxy = _proxy_of(hub, host)
+    is_connection = any(isinstance(one, ConnectionError | socket.gaierror) for one in chain)
+    if "ProxyError" in text or (proxy and is_connection):
         named = f"{proxy}={_without_password(host.environ[proxy])}" if proxy else "the proxy"
         return f"{named} does not let the request through", f"check {proxy or 'HTTPS_PROXY'} and NO_PROXY"
     if re.search(r"gaierror|Name or service|name resolution|getaddrinfo", text):
         return (
             f"no address is known for {hub}: there is no network, no DNS, or HF_ENDPOINT is misspelt",
             _CONNECTION,
-        )
-    if any(isinstance(one, OSError) and one.errno == errno.ENOSPC for one in chain):
-        return "no space is left on the disk of the hub's cache", "free some space, or set HF_HUB_CACHE"
-    if refused := next((one for one in chain if isinstance(one, PermissionError)), None):
-        return (
-            f"{refused.filename or 'the hub cache'} cannot be written: {os.strerror(refused.errno or 0)}",
-            "set HF_HUB_CACHE to a folder that this user can write",
         )
     if any("Timeout" in type(one).__name__ for one in chain):
         return (
@@ -211,6 +241,18 @@ def _why_unreachable(error: Exception, status: int, host: Host) -> tuple[str, st
         return f"{hub} refuses the connection", f"check HF_ENDPOINT and HTTPS_PROXY, {_ELSEWHERE}"
     reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return reason.strip(), _CONNECTION
+
+
+def _proxy_of(address: str, host: Host) -> str | None:
+    """The variable that names the proxy which an address is reached through; None where there is none."""
+    from urllib.parse import urlsplit
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+    scheme, netloc = urlsplit(address)[:2]
+    names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
+    name = next((one for one in names if host.environ.get(one)), None)
+    no_proxy = host.environ.get("no_proxy") or host.environ.get("NO_PROXY") or ""
+    return None if name is None or proxy_bypass_environment(netloc, {"no": no_proxy}) else name
 
 
 def _without_password(text: str) -> str:

@@ -21,10 +21,10 @@ class HubFile(msgspec.Struct, frozen=True):
     """A file of a repository.
 
     `blob` names its content, in the hub's cache too: the SHA-256 of what is stored outside git (`is_lfs`),
-    else git's own SHA-1.
+    else git's own SHA-1. A mirror of the hub may tell no sizes (None) and no names of contents (empty).
     """
 
-    size_bytes: int
+    size_bytes: int | None
     blob: str
     is_lfs: bool = False
 

@@ -12,20 +12,21 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import msgspec
 
 from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
-from neuronctl.model.hub_error import Asked, asked_to_wait_s, in_plain_words, is_final
+from neuronctl.model.hub_error import Asked, in_plain_words
+from neuronctl.model.listing import HubFile, Listing
+from neuronctl.model.patience import Patience
 
 AT_ONCE = 8
-# How often a transfer is taken up again that brings nothing new, and how long that waits at first.
-MOST_TRIES = 6
-FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 30.0
-# A hub that asks for more patience is told about instead.
-LONGEST_ASKED_S = 600.0
+# Pauses before a transfer is taken up again that brings nothing new.
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0)
+# What the hub may ask for instead.
+_LONGEST_PAUSE_S = 600.0
 # Beyond this the hub sends a file only by its own protocol (huggingface_hub/constants.py), which the client
 # then uses; what is broken off begins anew.
 LARGEST_PLAIN_BYTES = 50 * 1000**3
@@ -34,36 +35,22 @@ _BLOCK_BYTES = 4 << 20
 PIECE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A file: its name in the repository, its size, and the blob that its content is (see HubFile)."""
+class Order(msgspec.Struct, frozen=True):
+    """What to bring where: the files of `listing`; `folder` is its place in the hub's cache `cache`."""
 
-    name: str
-    size_bytes: int
-    blob: str
-    is_lfs: bool
-
-
-@dataclass(frozen=True)
-class Order:
-    """What to bring where: `folder` is the repository's in the hub's cache `cache`."""
-
-    repo_id: str
-    commit: str
+    listing: Listing
     endpoint: str
     cache: str
     folder: str
-    files: tuple[Wanted, ...]
 
     def write(self, path: Path) -> None:
         """Hand it to the child."""
-        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        path.write_bytes(msgspec.json.encode(self))
 
     @classmethod
     def read(cls, path: Path) -> Order:
         """What write() wrote."""
-        said = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**said, "files": tuple(Wanted(**one) for one in said["files"])})
+        return msgspec.json.decode(path.read_bytes(), type=cls)
 
 
 def main() -> None:
@@ -88,55 +75,57 @@ def _log(text: str) -> None:
 
 
 def _plain(error: Exception, order: Order) -> ModelNotResolved:
-    return in_plain_words(error, Asked(order.repo_id, order.commit), Host())
+    return in_plain_words(error, Asked(order.listing.repo_id, order.listing.commit), Host())
 
 
 def _bring_all(order: Order) -> None:
     from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
     # The largest first: at the end all are busy.
-    files = sorted(order.files, key=lambda one: one.size_bytes, reverse=True)
+    files = order.listing.files
+    names = sorted(files, key=lambda name: files[name].size_bytes or 0, reverse=True)
     pool = ThreadPoolExecutor(AT_ONCE)
-    running = [pool.submit(_bring, one, order) for one in files]
+    running = [pool.submit(_bring, name, order) for name in names]
     done, _ = wait(running, return_when=FIRST_EXCEPTION)
     for one in done:
         one.result()
 
 
-def _bring(file: Wanted, order: Order) -> None:
+def _bring(name: str, order: Order) -> None:
     """One file: its blob, and the link to it in the snapshot."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
-    folder = Path(order.folder)
+    listing, folder = order.listing, Path(order.folder)
+    file = listing.files[name]
     blob = folder / "blobs" / file.blob
-    # A mirror may tell no digests.
-    if file.blob and file.size_bytes <= LARGEST_PLAIN_BYTES:
+    # Of what a mirror tells nothing, the client finds it out, and receives it in its own way.
+    if file.blob and file.size_bytes is not None and file.size_bytes <= LARGEST_PLAIN_BYTES:
         lock = Path(order.cache) / ".locks" / folder.name / f"{file.blob}.lock"  # the client's own
         lock.parent.mkdir(parents=True, exist_ok=True)
         blob.parent.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(lock):
             if not blob.is_file() or blob.stat().st_size != file.size_bytes:
-                _receive(file, blob, order)
+                _receive(name, file.size_bytes, blob, order)
     hf_hub_download(
-        order.repo_id, file.name, revision=order.commit, cache_dir=order.cache, endpoint=order.endpoint
+        listing.repo_id, name, revision=listing.commit, cache_dir=order.cache, endpoint=order.endpoint
     )
 
 
-def _receive(file: Wanted, blob: Path, order: Order) -> None:
+def _receive(name: str, size_bytes: int, blob: Path, order: Order) -> None:
     """The content of one blob, compared with its name before it gets it. Raises what the client raises."""
-    part = _Part(blob.with_name(f"{file.blob}.incomplete"), file)
+    part = _Part(blob.with_name(f"{blob.name}.incomplete"), order.listing.files[name])
     try:
-        if part.received >= file.size_bytes and not part.is_right():
+        if part.received >= size_bytes and not part.is_right():
             part.start_anew()
         for _ in range(2):
-            _take_up(file, part, order)
+            _take_up(name, size_bytes, part, order)
             if part.is_right():
                 part.become(blob)
                 return
             part.start_anew()
         raise ModelNotResolved(
-            f"{file.name} of {order.repo_id} was received twice, and is not what the hub says it is",
+            f"{name} of {order.listing.repo_id} was received twice, and is not what the hub says it is",
             fix="a proxy or a mirror (HF_ENDPOINT) may change it; try again without",
             code="model.wrong-checksum",
         )
@@ -144,49 +133,41 @@ def _receive(file: Wanted, blob: Path, order: Order) -> None:
         part.close()
 
 
-def _take_up(file: Wanted, part: _Part, order: Order) -> None:
+def _take_up(name: str, size_bytes: int, part: _Part, order: Order) -> None:
     """Receive until all is there, again and again as long as that brings something."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    url = hf_hub_url(order.repo_id, file.name, revision=order.commit, endpoint=order.endpoint)
-    tries, wait_s, before = 0, FIRST_WAIT_S, part.received
-    while part.received < file.size_bytes:
+    listing = order.listing
+    url = hf_hub_url(listing.repo_id, name, revision=listing.commit, endpoint=order.endpoint)
+    patience = Patience(_PAUSES_S, longest_s=_LONGEST_PAUSE_S, received=part.received)
+    while part.received < size_bytes:
         try:
             http_get(
                 url,
                 part,  # type: ignore[arg-type]
                 resume_size=part.received,
                 headers=build_hf_headers(),
-                expected_size=file.size_bytes,
-                displayed_filename=file.name,
+                expected_size=size_bytes,
+                displayed_filename=name,
             )
         except Exception as error:
-            if is_final(error):
+            pause_s = patience.pause_s(error, part.received)
+            if pause_s is None:
                 raise
-            if part.received > before:
-                tries, wait_s = 0, FIRST_WAIT_S
-            before = part.received
-            tries += 1
-            asked_s = asked_to_wait_s(error)
-            if tries >= MOST_TRIES or (asked_s or 0.0) > LONGEST_ASKED_S:
-                raise
-            pause_s = asked_s if asked_s is not None else wait_s
-            _log(f"{file.name}: {type(error).__name__}: {error}; again in {pause_s:.0f} s")
+            _log(f"{name}: {type(error).__name__}: {error}; again in {pause_s:.0f} s")
             time.sleep(pause_s)
-            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
 
 class _Part:
     """A file that is not whole yet, with the digest of what it holds; the client writes into it."""
 
-    def __init__(self, path: Path, file: Wanted) -> None:
+    def __init__(self, path: Path, file: HubFile) -> None:
         self.path = path
         self.file = file
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self.stream = os.fdopen(fd, "r+b", buffering=0)
-        self.name = str(path)
         self.truncate(os.fstat(self.stream.fileno()).st_size)
 
     def start_anew(self) -> None:
@@ -226,9 +207,6 @@ class _Part:
         """As a file has it."""
         return self.stream.tell()
 
-    def flush(self) -> None:
-        """As a file has it."""
-
     def is_right(self) -> bool:
         """Whether the content is what the blob's name says."""
         return self.digest.hexdigest() == self.file.blob
@@ -241,7 +219,3 @@ class _Part:
     def close(self) -> None:
         """Close it; what is there stays for the next time."""
         self.stream.close()
-
-
-if __name__ == "__main__":
-    main()
