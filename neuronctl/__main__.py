@@ -68,7 +68,8 @@ def _answer(words: list[str], call: Invocation, story: Story, stop: StopRequest)
 
     try:
         call.exit_code = _command(words, call)
-        if stop.number is not None and call.result is None:  # Typer makes a mere number of it
+        is_open = call.result is None and not call.is_answered
+        if stop.number is not None and is_open:  # Typer makes a mere number of it
             return stop.as_error()
         story.end()
         if call.result is not None:

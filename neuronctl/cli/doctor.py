@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from neuronctl.cli.invocation import Invocation
-from neuronctl.cli.render import finding_text, paint
+from neuronctl.cli.render import envelope, finding_text, paint
 from neuronctl.cli.table import columns
 from neuronctl.doctor.all import CHECKS
 from neuronctl.doctor.check import Check, Outcome
@@ -52,12 +52,21 @@ def doctor(
     """Run the checks and say what is wrong; or list them, mend, write a bundle, or watch."""
     if list_all:
         return list_checks()
-    diagnosis = run_doctor(call, request, python, only=only, offline=offline)
+    if watch_every_s is not None:
+        _watch(call, watch_every_s)
+        return None
+    if bundle is not None:
+        from neuronctl.doctor.archive import check_archive
+
+        check_archive(call.host.cwd / bundle)  # before anything takes time
+    facts = _facts(call, request, python, offline=offline)
+    diagnosis = run_doctor(call, facts, only=only, offline=offline)
     mended: tuple[Mended, ...] = ()
     if fix and diagnosis.remedies:
         mended = _mend(diagnosis, call, yes=yes)
         if any(one.done for one in mended):
-            diagnosis = run_doctor(call, request, python, only=only, offline=offline)
+            facts = _facts(call, request, python, offline=offline)
+            diagnosis = run_doctor(call, facts, only=only, offline=offline)
     data = describe(diagnosis)
     if fix:
         data["mended"] = [
@@ -66,6 +75,8 @@ def doctor(
         ]
         if not mended:
             call.tell(Message("there is nothing that neuronctl can mend by itself"))
+    if bundle is not None:
+        data["bundle"] = _write_bundle(call, facts, diagnosis, data, bundle, strict=strict)
     return Result(
         "doctor",
         data,
@@ -73,6 +84,41 @@ def doctor(
         findings=diagnosis.findings,
         text=None if call.as_json else diagnosis_text(diagnosis, sys.stdout, show_all=show_all),
     )
+
+
+def _watch(call: Invocation, every_s: float) -> None:
+    """Show the live table until ^C."""
+    from neuronctl.doctor.watch import watch
+
+    watch(call.host, sys.stdout, interval_s=every_s, as_json=call.as_json)
+    call.is_answered = True  # ^C is how it ends
+
+
+def _write_bundle(
+    call: Invocation,
+    facts: Facts,
+    diagnosis: Diagnosis,
+    data: Mapping[str, object],
+    bundle: str,
+    *,
+    strict: bool,
+) -> dict[str, object]:
+    """Write all of it to a file, and say where it is."""
+    from neuronctl.doctor.bundle import write_bundle
+
+    answer = envelope(
+        "doctor", diagnosis.exit_code(strict=strict), data=data, findings=diagnosis.findings, errors=[]
+    )
+    path = call.host.cwd / bundle
+    names = write_bundle(path, answer, facts.host, stack=facts.usable_stack)
+    call.tell(
+        Message(
+            f"{path}: {len(names)} files, secrets hidden; logs may hold what users asked: look before you "
+            "send it",
+            "done",
+        )
+    )
+    return {"path": str(path), "files": list(names)}
 
 
 def _mend(diagnosis: Diagnosis, call: Invocation, *, yes: bool) -> tuple[Mended, ...]:
@@ -99,13 +145,16 @@ def _mend(diagnosis: Diagnosis, call: Invocation, *, yes: bool) -> tuple[Mended,
     return mended
 
 
-def run_doctor(
-    call: Invocation, request: Request | None, python: str | None, *, only: Sequence[str], offline: bool
-) -> Diagnosis:
-    """The diagnosis of this machine, told while it is made."""
+def _facts(call: Invocation, request: Request | None, python: str | None, *, offline: bool) -> Facts:
     host = call.host
     if offline:
         host = replace(host, environ={**host.environ, "HF_HUB_OFFLINE": "1"})
+    return Facts(host, request=request, python=python)
+
+
+def run_doctor(call: Invocation, facts: Facts, *, only: Sequence[str], offline: bool) -> Diagnosis:
+    """The diagnosis of this machine, told while it is made."""
+    host = call.host
     checks = [one for one in chosen(only) if not (offline and one.asks == "network")]
     waiting = {one.name for one in checks}
     begun = host.monotonic()
@@ -117,7 +166,7 @@ def run_doctor(
         if took_s > _QUIET_S:
             call.tell(Progress("looking", took_s, names))
 
-    return diagnose(checks, Facts(host, request=request, python=python), on_end=ended)
+    return diagnose(checks, facts, on_end=ended)
 
 
 def chosen(only: Sequence[str]) -> tuple[Check, ...]:

@@ -15,7 +15,8 @@ class Invocation:
 
     `passthrough` is what stood after `--`; `tell` tells the story. The command fills in the rest as soon as
     it knows it, so that a failure is reported under its name and in its form. `exit_code` is for a call
-    without a result, such as `--help`.
+    without a result, such as `--help`; `is_answered` says that the command wrote its answer while it ran, and
+    that being stopped is how it ends.
     """
 
     host: Host
@@ -25,6 +26,7 @@ class Invocation:
     as_json: bool = False
     result: Result | None = None
     exit_code: int = 0
+    is_answered: bool = False
     data: dict[str, object] = field(default_factory=dict)
 
     def begin(self, command: str, *, as_json: bool, takes_passthrough: bool = False) -> None:

@@ -111,11 +111,13 @@ def render_result(result: Result, *, as_json: bool) -> None:
     """Write the answer. Raises AnswerNotWritten, and BrokenPipeError where nobody reads it."""
     if as_json:
         _write_envelope(
-            result.command,
-            result.exit_code,
-            data=result.data,
-            findings=result.findings,
-            errors=list(result.errors),
+            envelope(
+                result.command,
+                result.exit_code,
+                data=result.data,
+                findings=result.findings,
+                errors=list(result.errors),
+            )
         )
         return
     if result.text:
@@ -128,7 +130,7 @@ def render_error(command: str, error: NeuronctlError, *, as_json: bool, data: Ma
     findings = error.findings if isinstance(error, PlanRefused) else ()
     if as_json and not isinstance(error, AnswerNotWritten):
         described = [_describe_error(one) for one in errors]
-        _write_envelope(command, error.exit_code, data=data, findings=findings, errors=described)
+        _write_envelope(envelope(command, error.exit_code, data=data, findings=findings, errors=described))
         return
     stream = sys.stderr
     shown = [finding for finding in findings if finding.severity == "error"]
@@ -211,15 +213,16 @@ def _describe_finding(finding: Finding) -> dict[str, object]:
     }
 
 
-def _write_envelope(
+def envelope(
     command: str,
     exit_code: Exit,
     *,
     data: Mapping[str, object],
     findings: tuple[Finding, ...],
     errors: list[dict[str, object]],
-) -> None:
-    envelope = {
+) -> dict[str, object]:
+    """The one JSON object that a command answers with."""
+    return {
         "schema": SCHEMA,
         "command": command,
         "status": "ok" if exit_code == Exit.DONE else exit_code.name.lower().replace("_", "-"),
@@ -228,9 +231,12 @@ def _write_envelope(
         "findings": [_describe_finding(finding) for finding in findings],
         "errors": errors,
     }
+
+
+def _write_envelope(answer: Mapping[str, object]) -> None:
     # In another encoding a letter may have to be escaped, and JSON has escapes of its own.
     as_it_is = sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    _write(json.dumps(envelope, indent=2, default=str, ensure_ascii=not as_it_is))
+    _write(json.dumps(answer, indent=2, default=str, ensure_ascii=not as_it_is))
 
 
 def _write(text: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -410,3 +412,60 @@ def test_nothing_is_written(machine: Machine) -> None:
     one = machine()
     one.run("doctor", QUIET).expect(0)
     assert not one.store_home.exists()
+
+
+def test_a_bundle_has_everything_and_no_secret(machine: Machine) -> None:
+    one = machine()
+    secrets = {
+        "HF_TOKEN": "hf_" + "Planted1" * 4,
+        "MY_API_KEY": "very-much-planted-2",
+        "DB": "pg://u:planted3pw@h/x",
+    }
+    one.profile()
+    one.run("compile", "p.yaml", env=secrets).expect(0)
+    (log,) = one.logs()
+    log.write_text(log.read_text() + "Authorization: Bearer planted4token5678\nordinary words\n")
+    said = one.run("doctor", "p.yaml", QUIET, "--bundle", "to-send.tar.gz", env=secrets)
+    said.expect(0)
+    assert "files, secrets hidden" in said.err
+    bundle = one.cwd / "to-send.tar.gz"
+    assert bundle.stat().st_mode & 0o077 == 0
+    with tarfile.open(bundle) as archive:
+        content = {
+            member.name: file.read().decode() for member in archive if (file := archive.extractfile(member))
+        }
+    everything = "\n".join([*content, *content.values()])
+    for planted in ("Planted1Planted1", "very-much-planted-2", "planted3pw", "planted4token5678"):
+        assert planted not in everything
+    assert "ordinary words" in everything
+    doctor = json.loads(content["doctor.json"])
+    assert doctor["data"]["can_serve"] is True
+    assert {"profile", "driver", "store"} <= {check["name"] for check in doctor["data"]["checks"]}
+    assert "MY_API_KEY" in content["environment.txt"]
+    assert any(name.startswith("logs/") for name in content)
+    assert any("manifest" in name for name in content)
+    again = one.run("doctor", QUIET, "--bundle", "to-send.tar.gz")
+    again.expect(2)
+    assert "to-send.tar.gz" in again.err
+    one.run("doctor", QUIET, "--bundle", "to-send.txt").expect(2)
+
+
+def test_watch_shows_a_table_until_it_is_stopped(machine: Machine) -> None:
+    one = machine()
+    running = one.start("doctor", "--watch", "--interval", "0.2")
+    until(lambda: running.out.read_text().count("host memory") >= 2, "two tables")
+    running.signal(signal.SIGINT)
+    said = running.end()
+    said.expect(0)
+    assert "error" not in said.err
+    assert "neuronctl" not in said.err
+
+
+def test_watch_as_lines_of_json(machine: Machine) -> None:
+    one = machine()
+    running = one.start("doctor", "--watch", "--interval", "0.2", "--json")
+    until(lambda: running.out.read_text().count("\n") >= 2, "two lines")
+    running.signal(signal.SIGTERM)
+    said = running.end()
+    for line in said.out.splitlines():
+        assert len(json.loads(line)["devices"]) == 1

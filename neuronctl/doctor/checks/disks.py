@@ -169,7 +169,7 @@ def network_folders(facts: Facts) -> Seen:
 
 def _places(facts: Facts) -> tuple[dict[str, Path], list[tuple[str, str, str | None]]]:
     """The places by their names, and those that have none: name, why, what to do."""
-    from neuronctl.model.hub import hub_cache
+    from neuronctl.model.hub_place import hub_cache
 
     host = facts.host
     temporary = facts.environ.get("TMPDIR")

@@ -14,7 +14,8 @@ from neuronctl.doctor.check import CannotTell, NotHere, Seen, Trouble, check
 from neuronctl.doctor.facts import Facts
 from neuronctl.errors import Exit, ModelNotResolved, NeuronctlError, Place
 from neuronctl.host import Host
-from neuronctl.model.hub_error import Asked, endpoint_of, in_plain_words, offline_by
+from neuronctl.model.hub_error import Asked, in_plain_words
+from neuronctl.model.hub_place import endpoint_of, offline_by
 from neuronctl.result import Finding
 
 if TYPE_CHECKING:

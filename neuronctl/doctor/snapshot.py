@@ -1,0 +1,194 @@
+"""Snapshot: what this machine's devices, memory and servers do at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from neuronctl.doctor.utilisation import RuntimeUse, Utilisation, read_sysfs_memory
+from neuronctl.host import Host
+from neuronctl.machine.catalog import Chip
+from neuronctl.machine.devices import NeuronDevice
+from neuronctl.machine.process import Process, read_process
+from neuronctl.machine.reading import read_number, read_text
+from neuronctl.machine.server_process import ServerProcess, find_servers
+
+_HEALTH_S = 0.5
+# Servers that do not answer must not hold up the table: asked for this long together.
+_ALL_HEALTH_S = 1.5
+
+
+@dataclass(frozen=True)
+class Core:
+    """A logical core; `percent` of the time that it computed, None where nobody says."""
+
+    id: int
+    percent: float | None
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds a device; `cores` are those of it that it uses, empty where nobody says.
+
+    `process` is None where it cannot be seen from here, as one in another container.
+    """
+
+    pid: int
+    process: Process | None
+    cores: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Device:
+    """A Neuron device; its memory in bytes, None where nobody says."""
+
+    index: int
+    cores: tuple[Core, ...]
+    holders: tuple[Holder, ...]
+    memory_used_bytes: int | None
+    memory_total_bytes: int | None
+
+
+@dataclass(frozen=True)
+class HostMemory:
+    """In bytes: the machine's, or the container's where that has a lower limit."""
+
+    used_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server and how it is: healthy, or what it said; None for a neuronctl that watches over one."""
+
+    process: ServerProcess
+    health: str | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All of it, at `at` seconds since the epoch. `notes` are sentences: what could not be told, and why."""
+
+    at: float
+    host_memory: HostMemory | None
+    devices: tuple[Device, ...]
+    servers: tuple[Server, ...]
+    notes: tuple[str, ...] = ()
+
+
+def take_snapshot(
+    host: Host,
+    devices: Sequence[NeuronDevice],
+    use: Utilisation | None,
+    *,
+    chip: Chip | None = None,
+    notes: Sequence[str] = (),
+) -> Snapshot:
+    """What is seen now: `devices` by neuron-ls or sysfs, `use` by neuron-monitor, None without it."""
+    if use is not None and use.trouble:
+        notes = (*notes, f"Utilisation is unknown: neuron-monitor {use.trouble}.")
+    return Snapshot(
+        at=host.now(),
+        host_memory=_host_memory(host),
+        devices=tuple(_device(host, device, devices, use, chip) for device in devices),
+        servers=_servers(host),
+        notes=tuple(notes),
+    )
+
+
+def _device(
+    host: Host,
+    device: NeuronDevice,
+    devices: Sequence[NeuronDevice],
+    told: Utilisation | None,
+    chip: Chip | None,
+) -> Device:
+    use = told or Utilisation()
+    mine = set(device.core_ids)
+    # A report names the cores that were active (neuroncores_in_use), so the others were not: unless it lacks
+    # the percents of a process, as where a field has another name.
+    is_complete = told is not None and told.trouble is None and all(map(_has_percents, use.runtimes))
+    idle = 0.0 if is_complete else None
+    cores = []
+    for core in device.core_ids:
+        said = [one.cores[core].percent for one in use.runtimes if core in one.cores]
+        percents = [percent for percent in said if percent is not None]
+        cores.append(Core(core, min(100.0, sum(percents)) if percents else None if said else idle))
+    holders = {each.pid: Holder(each.pid, read_process(host, each.pid)) for each in device.processes}
+    for runtime in use.runtimes:
+        if used := tuple(core for core in runtime.cores if core in mine):
+            holders[runtime.pid] = Holder(runtime.pid, read_process(host, runtime.pid), used)
+    used_bytes = _memory_used(device, devices, use)
+    if used_bytes is None:
+        used_bytes = read_sysfs_memory(host, device.index)
+    return Device(
+        index=device.index,
+        cores=tuple(cores),
+        holders=tuple(holders[pid] for pid in sorted(holders)),
+        memory_used_bytes=used_bytes,
+        memory_total_bytes=use.device_bytes or (chip.memory_bytes if chip else None),
+    )
+
+
+def _has_percents(runtime: RuntimeUse) -> bool:
+    return any(core.percent is not None for core in runtime.cores.values())
+
+
+def _memory_used(device: NeuronDevice, devices: Sequence[NeuronDevice], use: Utilisation) -> int | None:
+    """Told by core; of a process that only tells its sum, where all of it lies on this device."""
+    mine = set(device.core_ids)
+    total: int | None = None
+    for runtime in use.runtimes:
+        parts = {
+            core: one.memory_bytes for core, one in runtime.cores.items() if one.memory_bytes is not None
+        }
+        if parts:
+            size = sum(size for core, size in parts.items() if core in mine)
+        elif len(devices) == 1 or (runtime.cores and mine.issuperset(runtime.cores)):
+            size = runtime.device_bytes or 0
+        elif mine.isdisjoint(runtime.cores):
+            continue
+        else:
+            return None
+        total = (total or 0) + size
+    return total
+
+
+def _host_memory(host: Host) -> HostMemory | None:
+    facts: dict[str, int] = {}
+    for line in read_text(host, "/proc/meminfo", 65_536).splitlines():
+        name, _, value = line.partition(":")
+        number = value.split()[:1]
+        if number and number[0].isascii() and number[0].isdecimal():
+            facts[name] = int(number[0]) * 1024
+    limit = read_number(host, "/sys/fs/cgroup/memory.max")
+    current = read_number(host, "/sys/fs/cgroup/memory.current")
+    total, free = facts.get("MemTotal"), facts.get("MemAvailable")
+    if limit is not None and current is not None and (total is None or limit < total):
+        return HostMemory(current, limit)
+    if total is None or free is None:
+        return None
+    return HostMemory(max(0, total - free), total)
+
+
+def _servers(host: Host) -> tuple[Server, ...]:
+    deadline = host.monotonic() + _ALL_HEALTH_S
+    return tuple(Server(one, _health(host, one, deadline)) for one in find_servers(host))
+
+
+def _health(host: Host, server: ServerProcess, deadline: float) -> str | None:
+    if server.kind == "neuronctl":
+        return None
+    if server.port is None or not 0 < server.port < 65_536:
+        return "its port is unknown"
+    if server.has_tls:
+        return "not asked: it speaks HTTPS"
+    left_s = deadline - host.monotonic()
+    if left_s <= 0:
+        return "not asked: others took too long"
+    answer = host.http(
+        "GET", f"http://{server.address}:{server.port}/health", timeout_s=min(_HEALTH_S, left_s)
+    )
+    if answer.status == 200:
+        return "healthy"
+    return f"/health says {answer.status}" if answer.status else "no answer"
