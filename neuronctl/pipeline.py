@@ -25,6 +25,7 @@ from neuronctl.stack.detect import Stack, detect_stack
 if TYPE_CHECKING:
     from neuronctl.compiling import Compiled
     from neuronctl.launching import Served
+    from neuronctl.model.companions import Companion
 
 
 # From here on reading takes long enough to be told.
@@ -82,8 +83,9 @@ def plan_request(request: Request, host: Host, *, tell: Tell | None = None) -> P
     stack = _stack(request, profile, host)
     model = resolve_model(profile.shape.model, host, search=stack.paths)
     identities: Mapping[str, str] = {}
+    companions: tuple[Companion, ...] = ()
     if stack.generation != "cpu":
-        profile, model, identities = _told_apart(profile, model, request.passthrough, host, tell)
+        profile, model, identities, companions = _told_apart(profile, model, request.passthrough, host, tell)
     plan = make_plan(
         profile,
         model,
@@ -96,6 +98,7 @@ def plan_request(request: Request, host: Host, *, tell: Tell | None = None) -> P
         home=str(host.neuronctl_home),
         retyped=request.retyped,
         identities=identities,
+        companions=companions,
         compiled=_compiled_keys(host),
     )
     if request.target and plan.backend == "cpu":
@@ -115,8 +118,8 @@ def _compiled_keys(host: Host) -> list[str]:
 
 def _told_apart(
     profile: Profile, model: Model, passthrough: Sequence[str], host: Host, tell: Tell | None
-) -> tuple[Profile, Model, Mapping[str, str]]:
-    """What plans for Neuron need beyond the configuration: sizes, and what tells weights from others."""
+) -> tuple[Profile, Model, Mapping[str, str], tuple[Companion, ...]]:
+    """What plans for Neuron need beyond the configuration: sizes, companions, what tells weights apart."""
     from neuronctl.model.companions import (
         find_companions,
         identify_named,
@@ -138,7 +141,7 @@ def _told_apart(
     profile = _with_absolute_paths(with_local_companions(profile, companions), host)
     shape = profile.shape
     raw = (shape.neuron, shape.engine.extra, shape.engine.speculative_config, list(passthrough))
-    return profile, model, {**identify_named(raw, host), **identities(companions)}
+    return profile, model, {**identify_named(raw, host), **identities(companions)}, companions
 
 
 def _with_absolute_paths(profile: Profile, host: Host) -> Profile:
@@ -296,14 +299,19 @@ def _installed(request: Request, host: Host) -> str:
 
 
 def _with_news(plan: Plan, request: Request, host: Host, tell: Tell) -> Plan:
-    """The plan with what the hub has by now, downloaded."""
+    """The plan with what the hub has by now, downloaded; with what is here where it may not be asked."""
     from neuronctl.model.hub_model import refresh
+    from neuronctl.model.hub_place import offline_by
 
     model = plan.model
+    if variable := offline_by(host):
+        if model.here:
+            tell(Message(f"{variable} forbids to look for news of {model.id}: what is here is used", "warn"))
+        return plan
     tell(Message(f"looking for news of {model.id} on the hub", "step"))
-    before, listing = refresh(model.id, model.revision, host, tell=tell)
-    if before not in (None, listing.commit):
-        tell(Message(f"{model.id} was {before} and is {listing.commit} now", "warn"))
+    before, snapshot = refresh(model.id, model.revision, host, tell=tell)
+    if before not in (None, snapshot.name):
+        tell(Message(f"{model.id} was {before} and is {snapshot.name} now", "warn"))
     plan = plan_request(request, host, tell=tell)
     refuse_errors(plan)
     return plan
@@ -330,7 +338,7 @@ def _ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> P
         plan = plan_request(request, host, tell=tell)
         refuse_errors(plan)
     if plan.model.commit is not None:
-        from neuronctl.model.listing import HubMemory
+        from neuronctl.model.hub_memory import HubMemory
 
         HubMemory(plan.model.id, host).remember_commit(plan.model.revision, plan.model.commit)
     if plan.backend != "cpu":

@@ -9,6 +9,7 @@ from typing import Any
 
 from neuronctl.host import Host
 from neuronctl.machine.detect import Machine, detect_machine
+from neuronctl.model.companions import Companion
 from neuronctl.model.config import model_facts
 from neuronctl.model.model import Model
 from neuronctl.plan.make import make_plan
@@ -106,6 +107,7 @@ def sample_plan(
     public_without_key: bool = False,
     force: bool = False,
     compiled: tuple[str, ...] = (),
+    companions: tuple[Companion, ...] = (),
 ) -> Plan:
     """The plan for a profile's text, with the sample's facts where no others are given."""
     return make_plan(
@@ -119,6 +121,7 @@ def sample_plan(
         force=force,
         home="/home/somebody/.cache/neuronctl",
         compiled=compiled,
+        companions=companions,
     )
 
 

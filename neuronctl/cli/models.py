@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from neuronctl.model.checkpoint import Checkpoint
     from neuronctl.model.listing import TensorRow
     from neuronctl.model.model import Model
+    from neuronctl.profile.resolve import Profile
 
 
 def show(call: Invocation, said: str, revision: str | None, *, tensors: bool) -> Result:
     """What a model is: by its files where they are here, else by what the hub tells without its weights."""
-    from neuronctl.model.checkpoint import add_up
     from neuronctl.model.hub_model import learn, missing_of
     from neuronctl.model.resolve import resolve_model
     from neuronctl.model.size import weight_bytes
 
     section = ModelSection(id=said, revision=revision)
     model = resolve_model(section, call.host)
-    if model.source == "hub" and not model.here:
+    if model.source == "hub" and not model.here and model.checkpoint is None:
         try:
-            learn(model.id, model.commit if model.checkpoint else revision, call.host)
+            learn(model.id, model.commit, call.host)
             model = resolve_model(section, call.host)
         except ModelNotResolved as error:  # what is known already is shown all the same
             call.tell(Message(error.what, "warn"))
-    rows = _tensors(model, call)
-    checkpoint = add_up(rows) if rows else model.checkpoint
+    rows = _tensors(model, call) if tensors else {}
+    checkpoint = model.checkpoint
     weights = weight_bytes(model)
     missing = missing_of(model, call.host) if model.source == "hub" else []
     data: dict[str, object] = {
@@ -56,10 +56,8 @@ def show(call: Invocation, said: str, revision: str | None, *, tensors: bool) ->
         "used_by": _used_by(call).get(model.id, []),
     }
     if tensors:
-        data["tensors"] = {name: [row.dtype, list(row.shape), row.file] for name, row in (rows or {}).items()}
-    text = (
-        None if call.as_json else _shown(model, checkpoint, missing, data, rows if tensors else None, weights)
-    )
+        data["tensors"] = {name: [row.dtype, list(row.shape), row.file] for name, row in rows.items()}
+    text = None if call.as_json else _shown(model, missing, data, rows, weights)
     return Result("models show", data, text=text)
 
 
@@ -69,17 +67,14 @@ def download(call: Invocation, said: str | None, revision: str | None, profile: 
 
     if (said is None) == (profile is None):
         raise UsageError("one model, or one profile, must be named", fix="neuronctl models download org/name")
-    wanted = [(said, revision)] if said is not None else _of_profile(profile or "", revision, call)
+    wanted = [(said, revision)] if said is not None else _hub_models(profile or "", revision, call)
     done = []
     for repo_id, branch in wanted:
         call.tell(Message(f"asking the hub for {repo_id}", "step"))
-        before, listing = refresh(repo_id, branch, call.host, tell=call.tell)
-        if before not in (None, listing.commit):
+        before, path = refresh(repo_id, branch, call.host, tell=call.tell)
+        if before not in (None, path.name):
             call.tell(Message(f"{repo_id} was {before} here before", "warn"))
-        from neuronctl.model.hub import repository_folder
-
-        path = repository_folder(repo_id, call.host) / "snapshots" / listing.commit
-        done.append({"id": repo_id, "revision": branch, "commit": listing.commit, "path": str(path)})
+        done.append({"id": repo_id, "revision": branch, "commit": path.name, "path": str(path)})
     text = "\n".join(f"{one['id']} {one['commit']}\n  {one['path']}" for one in done)
     return Result("models download", {"models": done}, text=text or "nothing of this comes from the hub")
 
@@ -89,8 +84,10 @@ def list_cached(call: Invocation) -> Result:
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
-    from neuronctl.model.hub import hub_cache
-    from neuronctl.model.resolve import resolve_model
+    from neuronctl.model.hub_model import find_hub_model
+    from neuronctl.model.hub_place import hub_cache
+    from neuronctl.model.resolve import with_checkpoint
+    from neuronctl.model.size import size_in_words
 
     folder = hub_cache(call.host)
     try:
@@ -104,8 +101,10 @@ def list_cached(call: Invocation) -> Result:
         for one in sorted(repo.revisions, key=lambda one: one.commit_hash):
             refs = sorted(one.refs)
             model, error = None, None
+            section = ModelSection(id=repo.repo_id, revision=one.commit_hash, download="never")
             try:
-                model = resolve_model(ModelSection(id=repo.repo_id, revision=one.commit_hash), call.host)
+                if (one.snapshot_path / "config.json").exists():
+                    model = with_checkpoint(find_hub_model(section, call.host))
             except NeuronctlError as failure:
                 error = failure.what
             state = "whole" if model is not None and model.here else "in parts"
@@ -119,7 +118,7 @@ def list_cached(call: Invocation) -> Result:
                     repo.repo_id,
                     ", ".join(refs),
                     one.commit_hash[:12],
-                    _size(one.size_on_disk),
+                    size_in_words(one.size_on_disk),
                     state,
                     tied,
                     ", ".join(used_by),
@@ -142,23 +141,29 @@ def list_cached(call: Invocation) -> Result:
     return Result("models list", {"cache": str(folder), "models": data}, text=text)
 
 
-def _of_profile(reference: str, revision: str | None, call: Invocation) -> list[tuple[str, str | None]]:
-    """The hub ids that a profile names: its model, its draft, its adapters."""
+def _hub_models(reference: str, revision: str | None, call: Invocation) -> list[tuple[str, str | None]]:
+    """What a profile names that comes from the hub."""
     from neuronctl.model.resolve import is_hub_id
     from neuronctl.profile.resolve import load_profile
 
     if revision is not None:
         raise UsageError("--revision is for a model that is named", fix="set model.revision in the profile")
-    shape = load_profile(reference, call.host).shape
-    features = shape.features
-    named = [(shape.model.id, shape.model.revision)]
-    named += [(draft, None) for draft in (features.speculative.model,) if draft is not None]
-    named += [(adapter, None) for adapter in features.lora.adapters.values()]
-    return [one for one in dict.fromkeys(named) if is_hub_id(one[0], call.host)]
+    named = _named_by(load_profile(reference, call.host))
+    return [one for one in named if is_hub_id(one[0], call.host)]
+
+
+def _named_by(profile: Profile) -> Mapping[tuple[str, str | None], None]:
+    """The model, the draft and the adapters of a profile, each once, with their revisions."""
+    from neuronctl.model.companions import named_companions
+
+    model = profile.shape.model
+    return dict.fromkeys(
+        [(model.id, model.revision), *((said, None) for _, said, _ in named_companions(profile))]
+    )
 
 
 def _used_by(call: Invocation) -> Mapping[str, list[str]]:
-    """Model id → names of the profiles that serve it."""
+    """Id, as profiles say it → names of the profiles that name it as their model, draft or adapter."""
     from neuronctl.profile.listing import list_profiles
     from neuronctl.profile.resolve import load_profile
 
@@ -167,23 +172,25 @@ def _used_by(call: Invocation) -> Mapping[str, list[str]]:
         if entry.error or entry.shadowed_by:
             continue
         try:
-            shape = load_profile(entry.name, call.host).shape
+            named = {said for said, _ in _named_by(load_profile(entry.name, call.host))}
         except NeuronctlError:
             continue
-        users.setdefault(shape.model.id, []).append(entry.name)
+        for said in named:
+            users.setdefault(said, []).append(entry.name)
     return users
 
 
-def _tensors(model: Model, call: Invocation) -> Mapping[str, TensorRow] | None:
+def _tensors(model: Model, call: Invocation) -> Mapping[str, TensorRow]:
     from neuronctl.model.checkpoint import read_tensors
-    from neuronctl.model.hub import named_by_index
-    from neuronctl.model.listing import HubMemory
+    from neuronctl.model.hub_memory import HubMemory
+    from neuronctl.model.weights import named_by_index
 
-    if model.here and model.gguf is None:
-        return read_tensors(model.path, named_by_index(model.path))
-    if model.source == "hub" and model.commit is not None:
-        return HubMemory(model.id, call.host).tensors(model.commit)
-    return None
+    found = None
+    if model.here:
+        found = read_tensors(model.path, named_by_index(model.path))
+    elif model.commit is not None:
+        found = HubMemory(model.id, call.host).tensors(model.commit)
+    return found or {}
 
 
 def _tied_by(model: Model) -> str | None:
@@ -208,10 +215,9 @@ def _quantization(model: Model) -> str | None:
 
 def _shown(
     model: Model,
-    checkpoint: Checkpoint | None,
     missing: list[str],
     data: Mapping[str, object],
-    tensors: Mapping[str, TensorRow] | None,
+    tensors: Mapping[str, TensorRow],
     weights: tuple[int, str] | None,
 ) -> str:
     facts = model.facts
@@ -250,7 +256,7 @@ def _shown(
         ("images", "yes" if facts.is_multimodal else ""),
         ("chat", {True: "has a template", False: "has no template", None: ""}[model.has_chat_template]),
         ("own code", ", ".join(_own_code(model))),
-        ("weights", _weights(checkpoint, weights)),
+        ("weights", _weights(model.checkpoint, weights)),
         ("used by", ", ".join(str(name) for name in list(data["used_by"]))),  # type: ignore[call-overload]
     ]
     text = "\n".join(f"{name:<11} {value}" for name, value in lines if value)
@@ -267,15 +273,13 @@ def _embeddings(model: Model) -> str:
 
 
 def _weights(checkpoint: Checkpoint | None, otherwise: tuple[int, str] | None) -> str:
+    from neuronctl.model.size import size_in_words
+
     if checkpoint is None:
-        return f"{_size(otherwise[0])} (by {otherwise[1]})" if otherwise else ""
+        return f"{size_in_words(otherwise[0])} (by {otherwise[1]})" if otherwise else ""
     kinds = ", ".join(f"{count:,} {dtype}" for dtype, count in sorted(checkpoint.numbers.items()))
-    return f"{_size(checkpoint.size_bytes)} in {checkpoint.tensors} tensors: {kinds}"
+    return f"{size_in_words(checkpoint.size_bytes)} in {checkpoint.tensors} tensors: {kinds}"
 
 
 def _named(parts: Mapping[str, int | None]) -> str:
     return ", ".join(f"{value} {name}".strip() for name, value in parts.items() if value is not None)
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"

@@ -19,16 +19,10 @@ _BITS = {
     "I32": 32, "U32": 32, "F32": 32,
     "I64": 64, "U64": 64, "F64": 64, "C64": 64,
 }  # fmt: skip
-# How the layouts of Hugging Face and Mistral name the two matrices that may be one.
-_INPUT = (
-    "embed_tokens.weight",
-    "wte.weight",
-    "tok_embeddings.weight",
-    "word_embeddings.weight",
-    "embed_in.weight",
-)
-_OUTPUT = ("lm_head.weight", "embed_out.weight")
-_MISTRAL_OUTPUT = "output.weight"
+# How the layouts of Hugging Face, ChatGLM and Mistral name the two modules that may be one. What their
+# tensors are called depends on the format: weight, qweight, weight_packed.
+_INPUT = {"embed_tokens", "wte", "tok_embeddings", "word_embeddings", "embed_in"}
+_OUTPUT = {"lm_head", "embed_out", "output_layer"}
 
 
 @dataclass(frozen=True)
@@ -57,10 +51,19 @@ def add_up(tensors: Mapping[str, TensorRow]) -> Checkpoint:
     for row in tensors.values():
         numbers[row.dtype] += prod(row.shape)
     size_bytes = sum(count * _BITS.get(dtype, 0) // 8 for dtype, count in numbers.items())
+    modules = [name.split(".")[:-1] for name in tensors if not name.endswith(".bias")]
     stores_output = None
-    if any(name.endswith(_INPUT) for name in tensors):
-        stores_output = _MISTRAL_OUTPUT in tensors or any(name.endswith(_OUTPUT) for name in tensors)
+    if any(module[-1:] and module[-1] in _INPUT for module in modules):
+        stores_output = any(_is_output(module) for module in modules)
     return Checkpoint(len(tensors), dict(numbers), size_bytes, stores_output)
+
+
+def _is_output(module: list[str]) -> bool:
+    """Whether a module, given by the words of its name, is the output embedding."""
+    # `output` is what much else is called deeper down, as in layers.0.attention.output.
+    return module[-1:] != [] and (
+        module[-1] in _OUTPUT or module[-2:] in (["output"], ["language_model", "output"])
+    )
 
 
 def read_tensors(folder: Path, indexed: Mapping[str, str]) -> dict[str, TensorRow] | None:

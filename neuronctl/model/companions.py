@@ -13,10 +13,11 @@ from msgspec import structs
 
 from neuronctl.errors import ModelNotResolved, Place
 from neuronctl.host import Host
-from neuronctl.model.download import download_model
-from neuronctl.model.hub import look_up
-from neuronctl.model.hub_model import find_snapshot
+from neuronctl.model.hub_memory import HubMemory
+from neuronctl.model.hub_model import find_commit, refresh
+from neuronctl.model.hub_place import snapshot_folder
 from neuronctl.model.identity import identify_weights
+from neuronctl.model.resolve import is_hub_id
 from neuronctl.model.selection import ADAPTER_CONFIG
 from neuronctl.model.weights import weights_missing
 from neuronctl.profile.resolve import Profile
@@ -33,31 +34,37 @@ class Companion:
     """One of them: its key in the profile, what is said there, and the folder it is in, None if it is not
     here.
 
-    `identity` tells its weights from others: a hub commit, else a digest; None where it is not here.
+    `identity` tells its weights from others: a hub commit, else a digest; None where it is not here. `moved`
+    and `replaces` are other commits, see Model.
     """
 
     key: str
     said: str
     path: Path | None
     identity: str | None
+    moved: str | None = None
+    replaces: str | None = None
 
 
 def find_companions(profile: Profile, host: Host) -> tuple[Companion, ...]:
     """Those that the profile names, looked for in folders and in the hub's cache; nothing is fetched."""
-    return tuple(_find(key, said, host) for key, said, _ in _named(profile))
+    return tuple(_find(key, said, config, host) for key, said, config in named_companions(profile))
 
 
 def fetch_companions(profile: Profile, host: Host, *, tell: Tell) -> bool:
-    """Download those that are not here; whether there was one.
+    """Download those that are not here, and remember which commits are used; whether one was not here.
 
     Raises ModelNotResolved where one is a folder that is missing, or the profile forbids to download.
     """
     fetched = False
-    for (key, said, config), one in zip(_named(profile), find_companions(profile, host), strict=True):
+    for key, said, config in named_companions(profile):
+        one = _find(key, said, config, host)
         if one.path is not None:
+            if one.identity is not None and is_hub_id(said, host):
+                HubMemory(said, host).remember_commit(None, one.identity)
             continue
         place = Place(key=key)
-        if _is_path(said):
+        if not is_hub_id(said, host):
             raise ModelNotResolved(
                 f"there is no folder {said}",
                 place=place,
@@ -67,16 +74,16 @@ def fetch_companions(profile: Profile, host: Host, *, tell: Tell) -> bool:
             raise ModelNotResolved(
                 f"{said} is not in the hub's cache on this machine, and model.download forbids to fetch it",
                 place=place,
-                fix=f"hf download {said}",
+                fix=f"neuronctl models download {said}",
                 code="model.download-forbidden",
             )
         try:
-            download_model(look_up(said, None, host), None, host, tell=tell)
+            refresh(said, None, host, tell=tell)
         except ModelNotResolved as error:
             raise ModelNotResolved(
                 error.what, place=place, fix=error.fix, code=error.error_code, details=error.details
             ) from None
-        if _find(key, said, host).path is None:
+        if _find(key, said, config, host).path is None:
             raise ModelNotResolved(
                 f"{said} has no {config}, or no weights",
                 place=place,
@@ -111,7 +118,7 @@ def identities(companions: tuple[Companion, ...]) -> Mapping[str, str]:
     return {str(one.path): one.identity for one in companions if one.path and one.identity}
 
 
-def _named(profile: Profile) -> Iterator[tuple[str, str, str]]:
+def named_companions(profile: Profile) -> Iterator[tuple[str, str, str]]:
     """Key in the profile, what is said there, and the file that such a folder must have."""
     features = profile.shape.features
     if features.speculative.model is not None:
@@ -120,28 +127,27 @@ def _named(profile: Profile) -> Iterator[tuple[str, str, str]]:
         yield f"{_ADAPTERS}{name}", said, ADAPTER_CONFIG
 
 
-def _is_path(said: str) -> bool:
-    return said.startswith(("/", "./", "../", "~"))
-
-
-def _find(key: str, said: str, host: Host) -> Companion:
-    folder = host.expand(said)
-    if os.path.isdir(folder):
+def _find(key: str, said: str, config: str, host: Host) -> Companion:
+    absent = Companion(key, said, None, None)
+    if not is_hub_id(said, host):
+        folder = host.expand(said)
+        if not os.path.isdir(folder):
+            return absent
         return Companion(key, said, folder.resolve(), identify_weights(folder.resolve(), host))
-    if _is_path(said):
-        return Companion(key, said, None, None)
-    is_adapter = key.startswith(_ADAPTERS)
     try:
-        snapshot = find_snapshot(said, None, host, ADAPTER_CONFIG if is_adapter else "config.json")
-    except ModelNotResolved:
-        return Companion(key, said, None, None)
-    if snapshot is not None and not _has_weights(snapshot, is_adapter):
-        snapshot = None
-    return Companion(key, said, snapshot, snapshot.name if snapshot else None)
+        pinned = find_commit(said, None, host, config)
+        if pinned.commit is None:
+            return absent
+        snapshot = snapshot_folder(said, pinned.commit, host)
+        if not _has_weights(snapshot, config):
+            return absent
+    except ModelNotResolved:  # no possible id, or an index that cannot be read
+        return absent
+    return Companion(key, said, snapshot, pinned.commit, pinned.moved, pinned.replaces)
 
 
-def _has_weights(snapshot: Path, is_adapter: bool) -> bool:
-    if is_adapter:
+def _has_weights(snapshot: Path, config: str) -> bool:
+    if config == ADAPTER_CONFIG:
         return any(snapshot.glob("adapter_model.*"))
     return weights_missing(snapshot) is None
 

@@ -15,14 +15,15 @@ from msgspec import structs
 from neuronctl.child import Child, Ended, Launch
 from neuronctl.errors import MachineUnfit, ModelNotResolved
 from neuronctl.host import Host
-from neuronctl.model.hub import fetch_facts, hub_cache, named_by_index, repository_folder
-from neuronctl.model.hub_error import endpoint_of
-from neuronctl.model.listing import MAIN, Listing, is_commit
+from neuronctl.model.hub import fetch_facts
+from neuronctl.model.hub_place import endpoint_of, hub_cache, repository_folder
+from neuronctl.model.listing import Listing
 from neuronctl.model.selection import small_files, weight_files
+from neuronctl.model.size import size_in_words
 from neuronctl.model.transfer import Order
+from neuronctl.model.weights import named_by_index
 from neuronctl.result import Progress, Tell
 from neuronctl.runs import open_run
-from neuronctl.whole_file import write_whole
 
 # The child finds modules where we do: `-c` alone would look into the working folder first.
 _CODE = "import sys; sys.path[:] = {path!r}; from neuronctl.model.transfer import main; main()"
@@ -38,7 +39,7 @@ def wanted_files(listing: Listing, snapshot: Path) -> list[str]:
 
     Raises ModelNotResolved where the index names files that the repository lacks, or there are no weights.
     """
-    indexed = set(named_by_index(snapshot).values())
+    indexed = set(named_by_index(snapshot, listing.files).values())
     weights = weight_files(listing.files, indexed=indexed)
     if not weights:
         raise ModelNotResolved(
@@ -67,12 +68,12 @@ def missing_files(listing: Listing, names: Sequence[str], snapshot: Path) -> lis
     return [name for name in names if not is_here(name)]
 
 
-def download_model(listing: Listing, revision: str | None, host: Host, *, tell: Tell) -> Path:
+def download_model(listing: Listing, host: Host, *, tell: Tell) -> Path:
     """Bring what serving needs of a repository into the hub's cache: the snapshot's folder.
 
-    What another process or an earlier one brought is not fetched again, not in parts either. The branch or
-    tag `revision` then leads to it, for other tools too. Raises ModelNotResolved, also where the disk is too
-    small; MachineUnfit where no process can be started; Interrupted or Terminated.
+    What another process or an earlier one brought is not fetched again, not in parts either. Raises
+    ModelNotResolved, also where the disk is too small; MachineUnfit where no process can be started;
+    Interrupted or Terminated.
     """
     snapshot = fetch_facts(listing, host)
     names = wanted_files(listing, snapshot)
@@ -85,11 +86,6 @@ def download_model(listing: Listing, revision: str | None, host: Host, *, tell: 
                 fix="see whether another program empties the hub's cache, and type the same command again",
                 code="model.download-failed",
             )
-    if not is_commit(revision):
-        ref = repository_folder(listing.repo_id, host) / "refs" / (revision or MAIN)
-        with suppress(OSError):  # others then do not find it by its branch
-            ref.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(ref, listing.commit.encode())
     return snapshot
 
 
@@ -133,7 +129,8 @@ def _check_space(listing: Listing, names: Sequence[str], host: Host) -> None:
             break
     if free is not None and needed + _SPARE_BYTES > free:
         raise ModelNotResolved(
-            f"{listing.repo_id} takes {_gb(needed)} more, and {hub_cache(host)} has {_gb(free)} free",
+            f"{listing.repo_id} takes {size_in_words(needed)} more, and {hub_cache(host)} has "
+            f"{size_in_words(free)} free",
             fix="free some space, or set HF_HOME to a folder on a larger disk",
             code="model.no-space",
         )
@@ -178,7 +175,9 @@ def _follow(
 
 
 def _how_far(received: int, total: int | None, rate: float) -> str:
-    text = _gb(received) if total is None else f"{_gb(received)} of {_gb(total)}"
+    text = (
+        size_in_words(received) if total is None else f"{size_in_words(received)} of {size_in_words(total)}"
+    )
     if rate < 1.0:
         return text
     text += f", {rate / 1e6:.1f} MB/s"
@@ -187,10 +186,6 @@ def _how_far(received: int, total: int | None, rate: float) -> str:
     left_s = max(0.0, total - received) / rate
     left = f"{left_s:.0f} s" if left_s < 100 else f"{left_s / 60:.0f} min"
     return f"{text}, {left} left"
-
-
-def _gb(size_bytes: float) -> str:
-    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"
 
 
 def _failure(

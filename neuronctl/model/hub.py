@@ -12,21 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from neuronctl.errors import ModelNotResolved, Place
+from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
-from neuronctl.model.config import read_config
-from neuronctl.model.hub_error import (
-    Asked,
-    endpoint_of,
-    in_plain_words,
-    offline_by,
-    status_of,
-    with_near_matches,
-)
-from neuronctl.model.listing import HubFile, HubMemory, Listing, TensorRow, is_commit
+from neuronctl.model.hub_error import Asked, in_plain_words, status_of, with_near_matches
+from neuronctl.model.hub_memory import HubMemory
+from neuronctl.model.hub_place import endpoint_of, hub_cache, offline_by, offline_error, snapshot_folder
+from neuronctl.model.listing import HubFile, Listing, TensorRow, is_commit
 from neuronctl.model.patience import Patience
 from neuronctl.model.safetensors import LARGEST_HEADER_BYTES, read_rows
-from neuronctl.model.selection import BIN_INDEX, SAFETENSORS_INDEX, index_of, small_files, weight_files
+from neuronctl.model.selection import index_of, small_files, weight_files
+from neuronctl.model.weights import named_by_index
 
 TIMEOUT_S = 10.0
 # Pauses before a question is asked again that the hub could not answer.
@@ -44,21 +39,6 @@ _SIMILAR = 50
 T = TypeVar("T")
 
 
-def hub_cache(host: Host) -> Path:
-    """The hub's cache folder by Hugging Face's own variables, as this Host has them."""
-    if cache := host.environ.get("HF_HUB_CACHE") or host.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return host.expand(cache)
-    if home := host.environ.get("HF_HOME"):
-        return host.expand(home) / "hub"
-    cache_home = host.environ.get("XDG_CACHE_HOME")
-    return (Path(cache_home) if cache_home else host.home / ".cache") / "huggingface" / "hub"
-
-
-def repository_folder(repo_id: str, host: Host) -> Path:
-    """Where the hub's cache has a repository: `blobs`, `refs` and `snapshots` are in it."""
-    return hub_cache(host) / f"models--{repo_id.replace('/', '--')}"
-
-
 def look_up(repo_id: str, revision: str | None, host: Host) -> Listing:
     """Ask the hub which commit a revision is, and what it holds.
 
@@ -66,11 +46,7 @@ def look_up(repo_id: str, revision: str | None, host: Host) -> Listing:
     """
     asked = Asked(repo_id, revision)
     if variable := offline_by(host):
-        raise ModelNotResolved(
-            f"{asked} is not in the hub's cache on this machine, and {variable} forbids to ask the hub",
-            fix=f"unset {variable.partition('=')[0]}, or download it elsewhere and copy the hub's cache here",
-            code="model.not-downloaded",
-        )
+        raise offline_error(f"{variable} forbids to ask the hub for {asked}", variable)
     with _plainly(asked, host):
         told = _model_info(repo_id, revision, host)
     if told.sha is None:
@@ -96,16 +72,18 @@ def fetch_facts(listing: Listing, host: Host) -> Path:
     fetch = _fetcher(listing, host)
     with _plainly(Asked(listing.repo_id, listing.commit), host):
         _all(fetch, names)
-    return repository_folder(listing.repo_id, host) / "snapshots" / listing.commit
+    return snapshot_folder(listing.repo_id, listing.commit, host)
 
 
 def fetch_tensors(listing: Listing, snapshot: Path, host: Host) -> dict[str, TensorRow] | None:
     """Read the headers of the safetensors files from the hub: some hundred bytes a tensor, and no weights.
 
     None for a repository without safetensors, and for a hub that cannot send a part of a file. `snapshot`
-    has the index. What is found is remembered. Raises ModelNotResolved.
+    has the index. What is found is remembered, and not read again. Raises ModelNotResolved.
     """
-    indexed = named_by_index(snapshot)
+    if remembered := HubMemory(listing.repo_id, host).tensors(listing.commit):
+        return remembered
+    indexed = named_by_index(snapshot, listing.files)
     rows = {shard: sum(1 for one in indexed.values() if one == shard) for shard in set(indexed.values())}
     files = [
         name
@@ -127,23 +105,6 @@ def fetch_tensors(listing: Listing, snapshot: Path, host: Host) -> dict[str, Ten
     tensors = {name: row for part in found for name, row in part.items()}
     HubMemory(listing.repo_id, host).remember(listing, tensors)
     return tensors
-
-
-def named_by_index(folder: Path) -> dict[str, str]:
-    """Tensor → file, as the index in a folder has it; empty where there is none. Raises ModelNotResolved."""
-    for index in (folder / SAFETENSORS_INDEX, folder / BIN_INDEX):
-        if not index.is_file():
-            continue
-        named = read_config(index).get("weight_map")
-        if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
-            raise ModelNotResolved(
-                f"{index.name} does not map weights to files",
-                place=Place(file=str(index)),
-                fix="download the model again; the file is damaged",
-                code="model.broken-config",
-            )
-        return named
-    return {}
 
 
 def similar_ids(repo_id: str, host: Host) -> list[str]:

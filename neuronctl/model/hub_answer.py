@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import neuronctl
 from neuronctl.host import Host
-from neuronctl.model.hub_error import endpoint_of
+from neuronctl.model.hub_place import endpoint_of
 
 TIMEOUT_S = 4.0
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
+from neuronctl.model.hub_place import endpoint_of
 
-ENDPOINT = "https://huggingface.co"
 _LOGIN = "set HF_TOKEN, or type: hf auth login"
 _ELSEWHERE = "or download it elsewhere and copy the hub's cache here"
 _CONNECTION = f"check the connection (HF_ENDPOINT, HTTPS_PROXY), {_ELSEWHERE}"
@@ -28,9 +28,6 @@ _DENIED = {errno.EACCES, errno.EPERM}
 _DISK = {*_FULL, errno.EFBIG, errno.EROFS, errno.EIO, *_DENIED}
 # Their numbers are those of libraries of their own.
 _NO_DISK = (ssl.SSLError, ConnectionError, socket.gaierror, socket.herror)
-_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-# What the client takes for true (huggingface_hub/constants.py).
-_TRUE = {"1", "ON", "YES", "TRUE"}
 
 
 @dataclass(frozen=True)
@@ -42,19 +39,6 @@ class Asked:
 
     def __str__(self) -> str:
         return self.repo_id + (f" at revision {self.revision}" if self.revision else "")
-
-
-def endpoint_of(host: Host) -> str:
-    """The hub's address: `HF_ENDPOINT`, else the public one."""
-    return (host.environ.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
-
-
-def offline_by(host: Host) -> str | None:
-    """The variable that forbids to ask the hub, as `HF_HUB_OFFLINE=1`; None where none does."""
-    for name in _OFFLINE:
-        if host.environ.get(name, "").upper() in _TRUE:
-            return f"{name}={host.environ[name]}"
-    return None
 
 
 def in_plain_words(error: Exception, asked: Asked, host: Host) -> ModelNotResolved:

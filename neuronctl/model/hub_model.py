@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neuronctl.errors import ModelNotResolved
@@ -15,36 +16,85 @@ from neuronctl.host import Host
 from neuronctl.model.checkpoint import Checkpoint, add_up
 from neuronctl.model.config import model_facts, read_config
 from neuronctl.model.download import download_model, missing_files, wanted_files
-from neuronctl.model.hub import fetch_facts, fetch_tensors, look_up, repository_folder
-from neuronctl.model.hub_error import Asked, in_plain_words, offline_by
-from neuronctl.model.listing import MAIN, HubMemory, Listing, is_commit
+from neuronctl.model.hub import fetch_facts, fetch_tensors, look_up
+from neuronctl.model.hub_error import Asked, in_plain_words
+from neuronctl.model.hub_memory import HubMemory
+from neuronctl.model.hub_place import offline_by, offline_error, repository_folder, snapshot_folder
+from neuronctl.model.listing import MAIN, Listing, is_commit
 from neuronctl.model.model import Model
 from neuronctl.model.weights import weights_missing
 from neuronctl.profile.schema import ModelSection
 from neuronctl.result import Tell
+from neuronctl.whole_file import write_whole
 
-_PLAIN_ID = re.compile(r"(?:[A-Za-z0-9]+[_-]?)+(?:/(?:[A-Za-z0-9]+[._-]?)+)?(?<![._-])")
+# Ids that need no closer look; of each there is one way only to match it, so that none takes long.
+_PLAIN_ID = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)?")
 
 
 def find_hub_model(section: ModelSection, host: Host) -> Model:
     """The model at the commit that its revision is.
 
-    Looked for in this order: the commit that a branch was when it was met, as far as the cache has it; what
-    the cache says; our own record of a model; the hub, for what says what the model is (`config.json`, the
-    headers of the weights). Raises ModelNotResolved.
+    Looked for in this order: the commit that was used of a branch before, and the one that the cache says it
+    is, first those of which the weights are here; our own record of a model; the hub, for what says what the
+    model is (`config.json`, the headers of the weights). Raises ModelNotResolved.
     """
-    _check_id(section.id, host)
-    commit, moved = _commit_here(section.id, section.revision, host)
-    if commit is not None:
-        return _from_snapshot(section, commit, moved, host)
-    if known := _from_record(section, host):
-        return known
-    if section.download == "never":
-        raise _forbidden(section.id, section.revision, "", [])
-    model = _from_snapshot(section, learn(section.id, section.revision, host).commit, None, host)
-    # Not before it is known to be a model: the next attempt has to see what its owner has mended.
-    HubMemory(section.id, host).remember_commit(section.revision, str(model.commit))
-    return model
+    pinned = find_commit(section.id, section.revision, host)
+    if pinned.commit is not None:
+        model = _from_snapshot(section, pinned.commit, host)
+    else:
+        model = _from_record(section, host) or _from_hub(section, host)
+    pinned = replace(pinned, commit=model.commit)
+    return replace(model, moved=pinned.moved, replaces=pinned.replaces)
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """Which commit a revision is here, None where none is.
+
+    `used` is the one that was used of a branch or tag before, as we remember it. `moved` is what the hub's
+    cache says that it is by now, where `commit` is the one that was used before.
+    """
+
+    commit: str | None
+    used: str | None = None
+    moved: str | None = None
+
+    @property
+    def replaces(self) -> str | None:
+        """The commit that was used before, where another has to do."""
+        return self.used if self.used != self.commit else None
+
+
+def find_commit(repo_id: str, revision: str | None, host: Host, file: str | None = "config.json") -> Pinned:
+    """The commit to use of those in the hub's cache that have `file`, or anything where that is None.
+
+    Raises ModelNotResolved for what cannot be a hub id.
+    """
+    _check_id(repo_id, host)
+    folder = repository_folder(repo_id, host)
+    if is_commit(revision):
+        used, cached = None, revision
+    else:
+        used, cached = HubMemory(repo_id, host).commit_of(revision), _read_ref(_ref(repo_id, revision, host))
+    snapshots = [folder / "snapshots" / one for one in dict.fromkeys((used, cached)) if one is not None]
+    there = [one for one in snapshots if ((one / file).is_file() if file else one.is_dir())]
+    if not there:
+        return Pinned(None, used)
+    # The one that was used before, unless only another has its weights here.
+    chosen = next((one for one in there if _is_here(repo_id, one, host)), there[0]).name
+    return Pinned(chosen, used, moved=cached if cached != chosen else None)
+
+
+def _ref(repo_id: str, revision: str | None, host: Host) -> Path:
+    """The file that says in the hub's cache which commit a branch or tag is."""
+    return repository_folder(repo_id, host) / "refs" / (revision or MAIN)
+
+
+def _read_ref(path: Path) -> str | None:
+    with suppress(OSError, ValueError):
+        commit = path.read_text(encoding="utf-8").strip()
+        return commit if is_commit(commit) else None
+    return None
 
 
 def learn(repo_id: str, revision: str | None, host: Host) -> Listing:
@@ -68,30 +118,41 @@ def fetch_hub_model(model: Model, host: Host, *, tell: Tell) -> None:
         raise _forbidden(model.id, model.revision, "the weights of ", missing_of(model, host))
     if variable := offline_by(host):
         missing = missing_of(model, host)
-        raise ModelNotResolved(
+        raise offline_error(
             f"{Asked(model.id, model.revision)} is not whole in the hub's cache{_named(missing)}, and "
             f"{variable} forbids to download",
-            fix=f"unset {variable.partition('=')[0]}, or download it elsewhere and copy the hub's cache here",
-            code="model.not-downloaded",
+            variable,
         )
-    known = HubMemory(model.id, host).listing(model.commit) if model.commit else None
+    memory = HubMemory(model.id, host)
+    known = memory.listing(model.commit) if model.commit else None
     listing = known or look_up(model.id, model.commit or model.revision, host)
-    # Where the commit is that of our record, the hub's branch may be another by now.
-    is_branch = HubMemory(model.id, host).commit_of(model.revision) == listing.commit
-    download_model(listing, model.revision if is_branch else listing.commit, host, tell=tell)
+    download_model(listing, host, tell=tell)
+    # Where the commit is that of our record, the hub's branch may be another by now; and what another tool
+    # has written is newer than what we remember.
+    ref = _ref(model.id, model.revision, host)
+    if memory.commit_of(model.revision) == listing.commit and not ref.exists():
+        _write_ref(ref, listing.commit)
 
 
-def refresh(repo_id: str, revision: str | None, host: Host, *, tell: Tell) -> tuple[str | None, Listing]:
-    """Ask the hub for news of a revision and download it: the commit that it was, and what it is now.
+def refresh(repo_id: str, revision: str | None, host: Host, *, tell: Tell) -> tuple[str | None, Path]:
+    """Ask the hub for news of a revision and download it: the commit that it was, and the folder it has now.
 
     Raises ModelNotResolved.
     """
-    _check_id(repo_id, host)
-    before, _ = _commit_here(repo_id, revision, host)
+    before = find_commit(repo_id, revision, host, None)
     listing = look_up(repo_id, revision, host)
-    download_model(listing, revision, host, tell=tell)
-    HubMemory(repo_id, host).remember_commit(revision, listing.commit)
-    return before, listing
+    snapshot = download_model(listing, host, tell=tell)
+    if not is_commit(revision):
+        _write_ref(_ref(repo_id, revision, host), listing.commit)
+        HubMemory(repo_id, host).remember_commit(revision, listing.commit)
+    return before.commit or before.used, snapshot
+
+
+def _write_ref(ref: Path, commit: str) -> None:
+    """Let a branch or tag lead to a commit in the hub's cache, for other tools too."""
+    with suppress(OSError):  # others then do not find it by its branch
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(ref, commit.encode())
 
 
 def find_snapshot(repo_id: str, revision: str | None, host: Host, file: str = "config.json") -> Path | None:
@@ -99,9 +160,8 @@ def find_snapshot(repo_id: str, revision: str | None, host: Host, file: str = "c
 
     Raises ModelNotResolved for what cannot be a hub id.
     """
-    _check_id(repo_id, host)
-    commit, _ = _commit_here(repo_id, revision, host, file)
-    return repository_folder(repo_id, host) / "snapshots" / commit if commit else None
+    commit = find_commit(repo_id, revision, host, file).commit
+    return snapshot_folder(repo_id, commit, host) if commit else None
 
 
 def _check_id(repo_id: str, host: Host) -> None:
@@ -115,27 +175,6 @@ def _check_id(repo_id: str, host: Host) -> None:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise in_plain_words(error, Asked(repo_id, None), host) from None
-
-
-def _commit_here(
-    repo_id: str, revision: str | None, host: Host, file: str = "config.json"
-) -> tuple[str | None, str | None]:
-    """The commit to use of those that the cache holds, None if none; and another that the revision is now."""
-    folder = repository_folder(repo_id, host)
-    if revision is not None and is_commit(revision):
-        candidates = [revision]
-    else:
-        cached = None
-        with suppress(OSError, ValueError):
-            cached = (folder / "refs" / (revision or MAIN)).read_text(encoding="utf-8").strip()
-        candidates = [one for one in (HubMemory(repo_id, host).commit_of(revision), cached) if one]
-    there = [one for one in dict.fromkeys(candidates) if (folder / "snapshots" / one / file).is_file()]
-    if not there:
-        return None, None
-    # The one that was used before, unless only another has its weights here.
-    chosen = next((one for one in there if _is_here(repo_id, folder / "snapshots" / one, host)), there[0])
-    others = [one for one in candidates if one != chosen]
-    return chosen, others[0] if others else None
 
 
 def missing_of(model: Model, host: Host) -> list[str]:
@@ -159,8 +198,8 @@ def _missing(listing: Listing, snapshot: Path) -> list[str]:
         return ["weights"]
 
 
-def _from_snapshot(section: ModelSection, commit: str, moved: str | None, host: Host) -> Model:
-    snapshot = repository_folder(section.id, host) / "snapshots" / commit
+def _from_snapshot(section: ModelSection, commit: str, host: Host) -> Model:
+    snapshot = snapshot_folder(section.id, commit, host)
     config = read_config(snapshot / "config.json")
     return Model(
         id=section.id,
@@ -173,7 +212,6 @@ def _from_snapshot(section: ModelSection, commit: str, moved: str | None, host: 
         commit=commit,
         may_download=section.download != "never",
         checkpoint=_remembered_checkpoint(section.id, commit, host),
-        moved=moved,
     )
 
 
@@ -189,9 +227,9 @@ def _from_record(section: ModelSection, host: Host) -> Model | None:
     known = known_model(section.id, section.revision)
     if known is None or known.commit is None or known.config is None:
         return None
-    snapshot = repository_folder(section.id, host) / "snapshots" / known.commit
+    snapshot = snapshot_folder(section.id, known.commit, host)
     if (snapshot / "config.json").is_file():
-        return _from_snapshot(section, known.commit, None, host)
+        return _from_snapshot(section, known.commit, host)
     return Model(
         id=section.id,
         revision=section.revision,
@@ -204,6 +242,23 @@ def _from_record(section: ModelSection, host: Host) -> Model | None:
         may_download=section.download != "never",
         config_from=f"neuronctl's record of {known.commit}",
     )
+
+
+def _from_hub(section: ModelSection, host: Host) -> Model:
+    """The model as the hub has it, of which nothing is here. Raises ModelNotResolved."""
+    if section.download == "never":
+        raise _forbidden(section.id, section.revision, "", [])
+    if variable := offline_by(host):
+        asked = Asked(section.id, section.revision)
+        raise offline_error(
+            f"{asked} is not in the hub's cache on this machine, and {variable} forbids to ask the hub",
+            variable,
+        )
+    commit = learn(section.id, section.revision, host).commit
+    model = _from_snapshot(section, commit, host)
+    # Not before it is known to be a model: the next attempt has to see what its owner has mended.
+    HubMemory(section.id, host).remember_commit(section.revision, commit)
+    return model
 
 
 def _forbidden(repo_id: str, revision: str | None, part: str, missing: list[str]) -> ModelNotResolved:

@@ -24,9 +24,10 @@ class Model:
     here yet. For a wheel `gguf` is the file that the folder is made from. `may_download`
     is what the profile allows. `weights` are the checkpoint's size in bytes and where that number comes
     from (size.py), None where nobody looked or nothing tells; `checkpoint` is what its tensors tell.
-    `moved` is another commit that the branch or tag of a hub model is by now; `commit` is the one that was
-    used before. `remote_code` names the code of its own that the model needs, None where it needs none or
-    nobody can tell; `has_chat_template` is None where no tokenizer is here.
+    `moved` is what the hub's cache says that a branch or tag is by now, where `commit` is the one that was
+    used before and still is; `replaces` is the one that was used before, where its weights are not here and
+    `commit` is used in its place. `remote_code` names the code of its own that the model needs, None where it
+    needs none or nobody can tell; `has_chat_template` is None where no tokenizer is here.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Model:
     identity: str | None = None
     checkpoint: Checkpoint | None = None
     moved: str | None = None
+    replaces: str | None = None
     remote_code: str | None = None
     has_chat_template: bool | None = None
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
 from neuronctl.model.chat_template import has_chat_template
+from neuronctl.model.checkpoint import add_up, read_tensors
 from neuronctl.model.config import model_facts, read_config
 from neuronctl.model.layout import is_whole
 from neuronctl.model.model import WHEEL, Model
 from neuronctl.model.remote_code import remote_code
-from neuronctl.model.weights import check_links, check_weights
+from neuronctl.model.weights import check_links, check_weights, named_by_index
 from neuronctl.profile.schema import ModelSection
 from neuronctl.result import Tell
 
@@ -25,10 +26,12 @@ def resolve_model(section: ModelSection, host: Host, *, search: Sequence[Path] =
 
     `search` are the folders of the serving Python's packages, among which a wheel may be. The hub is asked
     only for a model of which nothing is known here yet; see find_hub_model.
+    Where its weights are here, their headers are read, for the names and shapes of its tensors: a damaged one
+    tells nothing, and is refused before it is compiled or served (check_headers).
     Raises ModelNotResolved.
     """
     if section.id.startswith(WHEEL):
-        return _from_wheel(section, host, search)
+        return with_checkpoint(_from_wheel(section, host, search))
     if not is_hub_id(section.id, host):
         model = _from_folder(section, host)
     else:
@@ -36,7 +39,7 @@ def resolve_model(section: ModelSection, host: Host, *, search: Sequence[Path] =
 
         model = find_hub_model(section, host)
     return replace(
-        model,
+        with_checkpoint(model),
         remote_code=remote_code(model.config, search),
         has_chat_template=has_chat_template(model.path),
     )
@@ -46,6 +49,14 @@ def is_hub_id(said: str, host: Host) -> bool:
     """Whether a model is looked for on the hub: it is no path, no folder here and in no Python package."""
     is_path = said.startswith(("/", "./", "../", "~"))
     return not (is_path or said.startswith(WHEEL) or os.path.isdir(host.cwd / said))
+
+
+def with_checkpoint(model: Model) -> Model:
+    """The model with what its tensors tell, where its weights are here and their headers can be read."""
+    if not model.here or model.checkpoint is not None:
+        return model
+    tensors = read_tensors(model.path, named_by_index(model.path))
+    return replace(model, checkpoint=add_up(tensors)) if tensors else model
 
 
 def fetch_model(model: Model, host: Host, *, python: Path, tell: Tell) -> None:

@@ -62,10 +62,16 @@ def weight_files(names: Collection[str], *, indexed: Collection[str] = ()) -> li
 
 
 def index_of(names: Collection[str]) -> str | None:
-    """The index of the weights that weight_files() chooses from, None where there is none."""
-    if any(name.endswith(".safetensors") and "/" not in name for name in names):
-        return SAFETENSORS_INDEX if SAFETENSORS_INDEX in names else None
-    return BIN_INDEX if BIN_INDEX in names else None
+    """The index of the weights that weight_files() chooses from, None where there is none.
+
+    Where there are no weights either, it is the one of those that will be chosen from.
+    """
+    top = [name for name in names if "/" not in name]
+    if any(name.endswith(".safetensors") for name in top):
+        return SAFETENSORS_INDEX if SAFETENSORS_INDEX in top else None
+    if any(name.endswith(".bin") and name.startswith("pytorch_model") for name in top):
+        return BIN_INDEX if BIN_INDEX in top else None
+    return next((index for index in (SAFETENSORS_INDEX, BIN_INDEX) if index in top), None)
 
 
 def _of_one_layout(files: list[str], index: str | None, indexed: Collection[str]) -> list[str]:

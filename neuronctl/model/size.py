@@ -14,6 +14,7 @@ from neuronctl.errors import ModelNotResolved
 from neuronctl.model.config import ModelFacts, model_facts, read_config
 from neuronctl.model.known import known_model
 from neuronctl.model.model import Model
+from neuronctl.model.selection import index_of
 
 DTYPE_BYTES = {
     "float32": 4,
@@ -99,10 +100,14 @@ def weight_bytes(model: Model) -> tuple[int, str] | None:
     )
 
 
+def size_in_words(size_bytes: float) -> str:
+    """`13.49 GB`, or `12.3 MB` where that says more."""
+    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"
+
+
 def _in_folder(model: Model) -> tuple[int, str] | None:
-    for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
-        if not (model.path / index).is_file():
-            continue
+    index = index_of([path.name for path in model.path.iterdir()])
+    if index is not None:
         metadata = read_config(model.path / index).get("metadata")
         total = metadata.get("total_size") if isinstance(metadata, dict) else None
         if isinstance(total, int) and not isinstance(total, bool) and total > 0:

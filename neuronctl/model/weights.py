@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
-from neuronctl.errors import ModelNotResolved
-from neuronctl.model.hub import named_by_index
+from neuronctl.errors import ModelNotResolved, Place
+from neuronctl.model.config import read_config
 from neuronctl.model.model import Model
-from neuronctl.model.selection import small_files, weight_files
+from neuronctl.model.selection import index_of, small_files, weight_files
 
 
 def check_headers(model: Model) -> None:
@@ -78,3 +79,23 @@ def weights_missing(folder: Path) -> str | None:
     if any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin")):
         return None
     return "has a config.json and no weights (*.safetensors or pytorch_model*.bin)"
+
+
+def named_by_index(folder: Path, names: Collection[str] = ()) -> dict[str, str]:
+    """Tensor → file, as the index in a folder has it; empty where there is none.
+
+    The index is that of the weights which are used of several; `names` are the files to tell it by, where the
+    folder has not all of them yet. Raises ModelNotResolved.
+    """
+    name = index_of(names or (os.listdir(folder) if folder.is_dir() else []))
+    if name is None or not (index := folder / name).is_file():
+        return {}
+    named = read_config(index).get("weight_map")
+    if not isinstance(named, dict) or not all(isinstance(file, str) for file in named.values()):
+        raise ModelNotResolved(
+            f"{name} does not map weights to files",
+            place=Place(file=str(index)),
+            fix="download the model again; the file is damaged",
+            code="model.broken-config",
+        )
+    return named

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from neuronctl.errors import StackUnfit
 from neuronctl.machine.detect import Machine
@@ -16,6 +17,9 @@ from neuronctl.rules.chosen import rules_for
 from neuronctl.rules.rule import by_severity, check
 from neuronctl.rules.situation import Situation
 from neuronctl.stack.detect import Stack
+
+if TYPE_CHECKING:
+    from neuronctl.model.companions import Companion
 
 # The variable in which vLLM itself looks for the API key (vllm/envs.py).
 API_KEY_VARIABLE = "VLLM_API_KEY"
@@ -70,11 +74,13 @@ def make_plan(
     home: str = "",
     retyped: str | None = None,
     identities: Mapping[str, str] | None = None,
+    companions: Sequence[Companion] = (),
     compiled: Collection[str] = (),
 ) -> Plan:
     """Decide everything. `environ` are the user's environment variables, `home` neuronctl's own folder.
 
-    `identities` maps the folders of drafts and adapters to what tells their weights from others.
+    `identities` maps the folders of drafts and adapters to what tells their weights from others; `companions`
+    are those that the profile names.
     `compiled` are the keys of artifacts that are there: what only a compile needs is not asked for then.
     `force` turns refusals that rest on estimates into warnings. Raises StackUnfit where no backend fits,
     UsageError for arguments that neuronctl sets itself. What is wrong otherwise is in the plan's findings.
@@ -97,6 +103,7 @@ def make_plan(
         has_api_key=has_api_key,
         public_without_key=public_without_key,
         outlook=decided.outlook,
+        companions=companions,
     )
     key = hash_inputs(decided.key_inputs)
     rules = rules_for(backend)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from neuronctl.model.known import known_model
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
+
+if TYPE_CHECKING:
+    from neuronctl.model.companions import Companion
+    from neuronctl.model.model import Model
 
 
 @rule(
@@ -36,23 +42,30 @@ def gated(situation: Situation) -> Remark | None:
     )
 
 
-@rule("model.branch-moved", "warning", "neuronctl's own memory of the hub (model/listing.py)")
-def branch_moved(situation: Situation) -> Remark | None:
-    """The branch or tag of a model is another commit than when the profile was compiled or looked up.
+@rule("model.branch-moved", "warning", "neuronctl's own memory of the hub (model/hub_memory.py)")
+def branch_moved(situation: Situation) -> list[Remark]:
+    """The branch or tag of a model, draft or adapter is another commit than when it was used or looked up.
 
-    The one from before is used as long as its files are here, so nothing changes unasked. It is pinned with
-    `model.revision`; `neuronctl models download` takes the news.
+    The one from before is used as long as its files are here, so nothing changes unasked; else the one whose
+    files are here is. A model is pinned with `model.revision`; `neuronctl models download` takes the news.
     """
     model = situation.model
-    if model.moved is None:
-        return None
-    return Remark(
-        f"{model.revision or 'main'} of {model.id} was {model.commit}, which is used, and is {model.moved} "
-        "in the hub's cache",
-        fix=f"set model.revision to the one that is meant (neuronctl profiles show --pin prints it so); "
-        f"neuronctl models download {model.id} takes what the hub has now",
-        key="model.revision" if model.revision else "model.id",
-    )
+    news = "neuronctl models download {} takes what the hub has now"
+    pin = "set model.revision to the one that is meant (neuronctl profiles show --pin prints it so); "
+    key = "model.revision" if model.revision else "model.id"
+    branch = f"{model.revision or 'main'} of {model.id}"
+    told = [(_moved(branch, model.commit, model), pin + news.format(model.id), key)]
+    for one in situation.companions:
+        told.append((_moved(f"main of {one.said}", one.identity, one), news.format(one.said), one.key))
+    return [Remark(message, fix, key) for message, fix, key in told if message is not None]
+
+
+def _moved(branch: str, commit: str | None, what: Model | Companion) -> str | None:
+    if what.moved:
+        return f"{branch} was {commit}, which is used, and is {what.moved} in the hub's cache"
+    if what.replaces:
+        return f"{branch} was {what.replaces}, which is not whole here, so {commit} is used"
+    return None
 
 
 @rule(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from neuronctl.profile.resolve import Profile
 from neuronctl.stack.detect import Stack
 
 if TYPE_CHECKING:
+    from neuronctl.model.companions import Companion
     from neuronctl.neuron.outlook import Outlook
 
 
@@ -21,7 +22,8 @@ class Situation:
 
     `engine` maps vLLM argument names to the values that vLLM will see, those after `--` included;
     `environment` is all of the child's; `has_api_key` says whether one was found, never which. `outlook`
-    is what the Neuron software will make of it, None on the cpu backend.
+    is what the Neuron software will make of it, None on the cpu backend; `companions` are the draft and the
+    adapters, looked for on Neuron only.
     """
 
     profile: Profile
@@ -34,3 +36,4 @@ class Situation:
     has_api_key: bool
     public_without_key: bool
     outlook: Outlook | None = None
+    companions: Sequence[Companion] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,3 +91,17 @@ def test_an_adapter_that_cannot_be_had_is_named_by_its_key(online: NeuronTermina
     )
     assert "features.lora.adapters.sql" in said.err
     assert online.artifacts() == []
+
+
+def test_a_draft_that_moves_is_told_and_is_no_new_draft(online: NeuronTerminal, hub: Hub) -> None:
+    write(online, "org/base", "features: {speculative: {method: eagle, model: org/draft, tokens: 3}}")
+    online.run("compile", "p.yaml").expect(0)
+    folder = cache_of(online, "org/draft")
+    first, second = (folder / "refs" / "main").read_text(), "b" * 40
+    # Another tool brings the news.
+    shutil.copytree(folder / "snapshots" / first, folder / "snapshots" / second, symlinks=True)
+    (folder / "refs" / "main").write_text(second)
+    said = online.run("plan", "p.yaml", "--json").expect(0).envelope
+    (finding,) = [one for one in said["findings"] if one["id"] == "model.branch-moved"]
+    assert finding["message"].startswith(f"main of org/draft was {first}, which is used, and is {second}")
+    online.run("compile", "p.yaml").expect(0, "hit, nothing to compile")

@@ -31,6 +31,13 @@ def write_index(folder: Path, *shards: str) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
 
 
+def write_weights(folder: Path, *names: str) -> None:
+    """Whole safetensors files with one empty tensor for each name, one a file."""
+    for name in names:
+        header = json.dumps({name: {"dtype": "BF16", "shape": [0, 4], "data_offsets": [0, 0]}}).encode()
+        (folder / f"{name}.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
 def write_hub(cache: Path, *files: str, ref: str = "main", commit: str = COMMIT) -> Path:
     """A snapshot of org/small in a hub cache folder, with a branch that points to it."""
     repository = cache / "models--org--small"
@@ -75,6 +82,44 @@ def test_a_folder_that_lacks_shards(tmp_path: Path) -> None:
 def test_weights_in_torch_s_own_format(tmp_path: Path) -> None:
     write_model(tmp_path / "llama", "pytorch_model-00001-of-00001.bin")
     assert resolve_model(ModelSection(id="./llama"), sample_host(tmp_path)).here
+
+
+def test_an_index_of_weights_that_are_not_used_asks_for_nothing(tmp_path: Path) -> None:
+    """Many repositories keep the index of their .bin files beside the whole model.safetensors."""
+    folder = write_model(tmp_path / "llama", "model.safetensors")
+    weights = {"weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(weights))
+    assert resolve_model(ModelSection(id="./llama"), sample_host(tmp_path)).here
+    (folder / "model.safetensors").unlink()
+    refused(ModelSection(id="./llama"), sample_host(tmp_path), "model.no-weights")
+
+
+@pytest.mark.parametrize(
+    ("stored", "tied"), [(("embed_tokens",), True), (("embed_tokens", "lm_head"), False)]
+)
+def test_the_tensors_of_a_folder_are_looked_at(tmp_path: Path, stored: tuple[str, ...], tied: bool) -> None:
+    folder = write_model(tmp_path / "llama", config={**CONFIG, "model_type": "nobody_knows"})
+    write_weights(folder, *(f"model.{name}.weight" for name in stored))
+    model = resolve_model(ModelSection(id="./llama"), sample_host(tmp_path))
+    assert model.checkpoint is not None
+    assert (model.checkpoint.tensors, model.facts.tied, model.is_tied) == (len(stored), None, tied)
+
+
+def test_so_are_those_of_a_snapshot_that_any_tool_has_brought(tmp_path: Path) -> None:
+    write_weights(write_hub(tmp_path / "hub"), "model.embed_tokens.weight")
+    host = sample_host(tmp_path, {"HF_HUB_CACHE": str(tmp_path / "hub")})
+    model = resolve_model(ModelSection(id="org/small"), host)
+    assert model.checkpoint is not None
+    assert model.checkpoint.stores_output is False
+
+
+def test_weights_that_are_damaged_tell_nothing_and_do_not_end_a_plan(tmp_path: Path) -> None:
+    """What compiles on Neuron refuses them (check_headers)."""
+    folder = write_model(tmp_path / "llama")
+    write_weights(folder, "model.embed_tokens.weight")
+    (folder / "b.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    model = resolve_model(ModelSection(id="./llama"), sample_host(tmp_path))
+    assert (model.here, model.checkpoint) == (True, None)
 
 
 @pytest.mark.parametrize("files", [(), ("training_args.bin", "tokenizer.json")])

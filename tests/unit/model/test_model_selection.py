@@ -84,6 +84,10 @@ def test_the_index_says_which_files_are_the_weights() -> None:
         ([BIN_INDEX, *OLD_SHARDS], BIN_INDEX),
         ([BIN_INDEX, "model.safetensors"], None),
         (["model.safetensors"], None),
+        ([SAFETENSORS_INDEX, BIN_INDEX, *OLD_SHARDS], BIN_INDEX),
+        ([SAFETENSORS_INDEX, BIN_INDEX, "original/model.safetensors"], SAFETENSORS_INDEX),
+        ([BIN_INDEX], BIN_INDEX),
+        ([], None),
     ],
 )
 def test_the_index_is_that_of_the_chosen_weights(names: list[str], index: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from neuronctl.model.checkpoint import Checkpoint
+from neuronctl.model.companions import Companion
 from neuronctl.plan.plan import Plan
 from neuronctl.result import Finding
 from tests.plan_sample import found, neuron_plan, sample_model, sample_plan
@@ -35,6 +36,26 @@ def test_model_branch_moved(tmp_path: Path) -> None:
     )
     assert only(named, "model.branch-moved", "warning").message.startswith("v1 of org/small was")
     assert found(sample_plan(tmp_path, model=sample_model(commit=OLD)), "model.branch-moved") == []
+
+
+def test_a_commit_that_is_replaced_is_told_in_words_of_its_own(tmp_path: Path) -> None:
+    finding = only(
+        sample_plan(tmp_path, model=sample_model(commit=NEW, replaces=OLD)), "model.branch-moved", "warning"
+    )
+    assert finding.message == f"main of org/small was {OLD}, which is not whole here, so {NEW} is used"
+
+
+def test_drafts_and_adapters_move_too(tmp_path: Path) -> None:
+    draft = Companion("features.speculative.model", "org/draft", Path("/hub/d"), OLD, moved=NEW)
+    adapter = Companion("features.lora.adapters.sql", "org/sql", Path("/hub/s"), NEW, replaces=OLD)
+    still = Companion("features.lora.adapters.x", "org/x", Path("/hub/x"), OLD)
+    plan = neuron_plan(tmp_path, companions=(draft, adapter, still))
+    first, second = found(plan, "model.branch-moved")
+    assert first.message == f"main of org/draft was {OLD}, which is used, and is {NEW} in the hub's cache"
+    assert first.fix == "neuronctl models download org/draft takes what the hub has now"
+    assert second.message.startswith(f"main of org/sql was {OLD}, which is not whole here")
+    assert second.place is not None
+    assert second.place.key == "features.lora.adapters.sql"
 
 
 def test_model_tied_embeddings(tmp_path: Path) -> None:

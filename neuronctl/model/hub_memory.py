@@ -1,0 +1,68 @@
+"""HubMemory: what neuronctl remembers of a hub repository between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from neuronctl.host import Host
+from neuronctl.model.listing import MAIN, Listing, TensorRow, is_commit
+from neuronctl.whole_file import write_whole
+
+T = TypeVar("T")
+
+
+class HubMemory:
+    """What neuronctl remembers of one repository, under `$NEURONCTL_HOME/hub`.
+
+    Listings and tensors by commit, and which commit a branch or tag was when it was looked up or compiled.
+    What cannot be read is not remembered; where nothing can be written, nothing is.
+    """
+
+    def __init__(self, repo_id: str, host: Host) -> None:
+        self.folder = host.neuronctl_home / "hub" / f"models--{repo_id.replace('/', '--')}"
+
+    def listing(self, commit: str) -> Listing | None:
+        """The files of a commit."""
+        return self._read(f"{commit}.json", Listing)
+
+    def tensors(self, commit: str) -> dict[str, TensorRow] | None:
+        """The tensors of a commit, by name."""
+        return self._read(f"{commit}.tensors.json", dict[str, TensorRow])
+
+    def commit_of(self, revision: str | None) -> str | None:
+        """The commit that a branch or tag was; None means the branch `main`."""
+        commit = self._read(_ref(revision), str)
+        return commit if is_commit(commit) else None
+
+    def remember(self, listing: Listing, tensors: Mapping[str, TensorRow] | None = None) -> None:
+        """Keep a listing, and the tensors where they are known."""
+        self._write(f"{listing.commit}.json", listing)
+        if tensors is not None:
+            self._write(f"{listing.commit}.tensors.json", tensors)
+
+    def remember_commit(self, revision: str | None, commit: str) -> None:
+        """Keep which commit a branch or tag is."""
+        if not is_commit(revision) and self.commit_of(revision) != commit:
+            self._write(_ref(revision), commit)
+
+    def _read(self, name: str, kind: type[T]) -> T | None:
+        try:
+            return msgspec.json.decode((self.folder / name).read_bytes(), type=kind)
+        except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            return None
+
+    def _write(self, name: str, value: object) -> None:
+        path = self.folder / name
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, msgspec.json.encode(value))
+
+
+def _ref(revision: str | None) -> str:
+    """The file of a branch or tag; one each, so that two processes do not write over each other's."""
+    return f"refs/{quote(revision or MAIN, safe='')}.json"
