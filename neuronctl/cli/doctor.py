@@ -171,7 +171,7 @@ def run_doctor(call: Invocation, facts: Facts, *, only: Sequence[str], offline: 
 
 def chosen(only: Sequence[str]) -> tuple[Check, ...]:
     """The checks of these names, all where none is named. Raises UsageError for a name that is none."""
-    by_name = {one.name.lower().replace(" ", "-"): one for one in CHECKS}
+    by_name = {one.option: one for one in CHECKS}
     wanted = [name.strip().lower().replace(" ", "-") for name in only]
     for name in wanted:
         if name not in by_name:
@@ -186,7 +186,7 @@ def chosen(only: Sequence[str]) -> tuple[Check, ...]:
 
 def list_checks() -> Result:
     """The names of all checks."""
-    rows = [[one.name.lower().replace(" ", "-"), one.title] for one in CHECKS]
+    rows = [[one.option, one.title] for one in CHECKS]
     data: dict[str, object] = {
         "checks": [
             {"name": name, "title": title, "asks": one.asks, "timeout_s": one.timeout_s}
@@ -205,7 +205,7 @@ def describe(diagnosis: Diagnosis) -> dict[str, object]:
         "profile": diagnosis.profile,
         "checks": [
             {
-                "name": outcome.check.name.lower().replace(" ", "-"),
+                "name": outcome.check.option,
                 "title": outcome.check.title,
                 "status": outcome.status,
                 "says": outcome.says,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from neuronctl.cli.invocation import Invocation
 from neuronctl.cli.table import columns
+from neuronctl.doctor.all import CHECKS
+from neuronctl.doctor.check import Check, Trouble
 from neuronctl.errors import Exit, UsageError
 from neuronctl.explain.explain import Explanation, explain_code, explain_log, known_codes
 from neuronctl.explain.known_issue import known_issues, source_prefixes
@@ -42,7 +44,7 @@ def explain_source(source: str | None, call: Invocation) -> Result:
         except OSError as error:
             raise UsageError(f"{source} cannot be read: {error.strerror}") from None
     else:
-        found = explain_code(source) or _explain_rule(source)
+        found = explain_code(source) or _explain_rule(source) or _explain_trouble(source)
         if not found and len(source.split()) > 1:  # a line of a log, pasted
             found = explain_log(keep_suspects(source.splitlines(), suspects))
         elif not found:
@@ -66,6 +68,7 @@ def explain_source(source: str | None, call: Invocation) -> Result:
 def list_known() -> Result:
     """Every code and id that can be explained."""
     known = known_codes() | {rule.id: _about(rule.look.__doc__) for rule in RULES}
+    known |= {trouble.id: trouble.what for trouble in _troubles()}
     rows = [(code, _short(words)) for code, words in known.items()]
     return Result("explain", {"known": known, "sources": source_prefixes()}, text=columns(rows))
 
@@ -80,7 +83,7 @@ def _file(source: str, call: Invocation) -> Path | None:
 
 
 def _unknown(source: str, call: Invocation) -> UsageError:
-    known = [*known_codes(), *(rule.id for rule in RULES)]
+    known = [*known_codes(), *(rule.id for rule in RULES), *(trouble.id for trouble in _troubles())]
     near = nearest_word(source, known) or nearest_word(source.upper(), known)
     with suppress(OSError, ValueError):
         if source and call.host.expand(source).is_dir():
@@ -114,6 +117,32 @@ def _explain_rule(source: str) -> tuple[Explanation, ...]:
             ),
         )
     return ()
+
+
+def _explain_trouble(source: str) -> tuple[Explanation, ...]:
+    """What a check of doctor found."""
+    for trouble, check in _troubles().items():
+        if trouble.id != source.strip().lower():
+            continue
+        return (
+            Explanation(
+                id=trouble.id,
+                issue=None,
+                kind="check",
+                rank="cause" if trouble.severity == "error" else "warning",
+                title=trouble.what,
+                why=f"Found by a check of doctor: {check.title[0].lower()}{check.title[1:]}.",
+                fix=f"neuronctl doctor --check {check.option}  (it says what to type on this machine)",
+                source=trouble.source,
+                basis="a check of neuronctl's doctor",
+            ),
+        )
+    return ()
+
+
+def _troubles() -> dict[Trouble, Check]:
+    """What the checks of doctor may find, and which one does."""
+    return {trouble: check for check in CHECKS for trouble in check.finds}
 
 
 def _about(docstring: str | None) -> str:

@@ -93,6 +93,11 @@ class Check:
     asks: Asks = "machine"
     timeout_s: float = TIMEOUT_S
 
+    @property
+    def option(self) -> str:
+        """The name as `--check` takes it, and as the docs' page is called."""
+        return self.name.lower().replace(" ", "-")
+
 
 def check(
     name: str,

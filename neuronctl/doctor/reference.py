@@ -37,17 +37,16 @@ def pages() -> Mapping[str, str]:
 
 def file_name(check: Check) -> str:
     """The file of a check's page."""
-    return check.name.lower().replace(" ", "-") + ".md"
+    return check.option + ".md"
 
 
 def _page(check: Check) -> str:
     parts = [f"# {check.name}: {check.title[0].lower()}{check.title[1:]}"]
     parts.append(inspect.cleandoc(check.look.__doc__ or ""))
-    option = check.name.lower().replace(" ", "-")
     asks = " It asks the network; `--offline` leaves it out." if check.asks == "network" else ""
     parts.append(
-        f"Alone: `neuronctl doctor --check {option}`. It may take {check.timeout_s:g} s; doctor ends with "
-        f"{int(check.exit_code)} where its error is the first.{asks}"
+        f"Alone: `neuronctl doctor --check {check.option}`. It may take {check.timeout_s:g} s; doctor ends "
+        f"with {int(check.exit_code)} where its error is the first.{asks}"
     )
     if check.finds:
         parts.append("## What it may find")

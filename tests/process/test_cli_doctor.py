@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -405,6 +406,40 @@ def test_the_list_names_every_check(terminal: Terminal) -> None:
     said = terminal.run("doctor", QUIET, "--json")
     assert set(by_name(said)) <= listed
     assert "driver" in listed
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(options, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here; what is said of a full disk is a unit test too")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_disk_that_is_nearly_full_and_one_that_is(machine: Machine, small_disk: Path) -> None:
+    one = machine()
+    home = {"NEURONCTL_HOME": str(small_disk / "home")}
+    said = one.run("doctor", QUIET, env=home)
+    said.expect(0)
+    assert "warning disk.nearly-full: " in said.out
+    assert str(small_disk) in said.out
+    with (small_disk / "brim").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    said = one.run("doctor", QUIET, env=home)
+    said.expect(30)
+    assert "disk.full" in said.out
+    assert "This machine cannot serve a model" in said.out.splitlines()[0]
+    assert "NEURONCTL_HOME" in said.out
+
+
+def test_a_finding_of_doctor_can_be_explained(terminal: Terminal) -> None:
+    said = terminal.run("explain", "devices.all-held")
+    said.expect(0)
+    assert "neuronctl doctor --check cores-in-use" in said.out
 
 
 def test_nothing_is_written(machine: Machine) -> None:
