@@ -22,6 +22,21 @@ if TYPE_CHECKING:
     from neuronctl.doctor.mend import Mended
     from neuronctl.pipeline import Request
 
+# Which machine, with which software, and what there is room for: told where they are well, too.
+_FIRST = frozenset(
+    {
+        "instance",
+        "driver",
+        "cores in use",
+        "serving Python",
+        "packages",
+        "memory",
+        "disks",
+        "store",
+        "profile",
+        "artifact",
+    }
+)
 # What takes no longer is not told of.
 _QUIET_S = 0.5
 _MARKS = {
@@ -247,13 +262,20 @@ def diagnosis_text(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool) -> s
 
 
 def _check_lines(outcomes: Sequence[Outcome], stream: TextIO, *, show_all: bool) -> list[str]:
-    shown = [one for one in outcomes if show_all or one.status != "not-here"]
+    shown = [one for one in outcomes if show_all or _is_told(one)]
     width = max((len(one.check.name) for one in shown), default=0)
     lines = []
     for one in shown:
         says = _fitted(one.says, width + 4, stream)
         lines.append(f"{paint(*_MARKS[one.status], stream)} {one.check.name:{width}}  {says}")
     return lines
+
+
+def _is_told(outcome: Outcome) -> bool:
+    """Whether a person wants this check's line: it is not well, or is what one looks for first."""
+    if outcome.status in ("ok", "info"):
+        return outcome.check.name in _FIRST
+    return outcome.status != "not-here"
 
 
 def _fitted(text: str, indent: int, stream: TextIO) -> str:
@@ -270,12 +292,14 @@ def _fitted(text: str, indent: int, stream: TextIO) -> str:
 
 def _closing(diagnosis: Diagnosis, *, show_all: bool) -> list[str]:
     lines = []
-    left_out = sum(one.status == "not-here" for one in diagnosis.outcomes)
+    well = sum(one.status in ("ok", "info") and not _is_told(one) for one in diagnosis.outcomes)
+    not_here = sum(one.status == "not-here" for one in diagnosis.outcomes)
     infos = sum(one.severity == "info" for one in diagnosis.findings)
-    if not show_all and (left_out or infos):
-        parts = [f"{infos} note{'s' if infos > 1 else ''}"] if infos else []
-        parts += [f"{left_out} check{'s' if left_out > 1 else ''} that do not apply"] if left_out else []
-        lines.append(f"{' and '.join(parts)} more: --all")
+    if not show_all and (well or not_here or infos):
+        parts = [f"{well} more {'is' if well == 1 else 'are'} well"] if well else []
+        parts += [f"{not_here} {'does' if not_here == 1 else 'do'} not apply"] if not_here else []
+        parts += [f"{infos} note{'' if infos == 1 else 's'}"] if infos else []
+        lines.append(f"{', '.join(parts)}: neuronctl doctor --all")
     if diagnosis.remedies:
         count = len({one.finding for one in diagnosis.remedies})
         lines.append(f"neuronctl can mend {count} of it: neuronctl doctor --fix")

@@ -38,7 +38,7 @@ CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
     "devices.driver-missing": (*_NO_DEVICE, "devices.driver-not-reloaded", "devices.driver-version-hidden"),
     "container.no-device": _NO_DEVICE,
     # The new driver lies on the disk already.
-    "devices.driver-not-reloaded": ("devices.driver-too-old",),
+    "devices.driver-not-reloaded": ("devices.driver-too-old", "devices.kernel-6.18"),
     "devices.driver-too-old": ("devices.neuron-ls",),
     "devices.driver-too-new": ("devices.neuron-ls",),
     "devices.no-access": ("devices.neuron-ls",),
