@@ -107,11 +107,15 @@ class Protocol:
 
     `page_size` is the most that one page of a listing has. With `resolve_cache` the hub sends those who ask
     for a file of a public repository on to an address that has the commit in it, as the real one does.
+    Without `tells_blobs` a model's info has the names of its files only, as some mirrors of the hub have it.
     """
 
-    def __init__(self, *, page_size: int = 1000, resolve_cache: bool = True) -> None:
+    def __init__(
+        self, *, page_size: int = 1000, resolve_cache: bool = True, tells_blobs: bool = True
+    ) -> None:
         self.page_size = page_size
         self.resolve_cache = resolve_cache
+        self.tells_blobs = tells_blobs
         self.endpoint = ""
         self.cdn = ""
         self._repositories: dict[str, Repository] = {}
@@ -224,7 +228,7 @@ class Protocol:
         if commit is None:
             return _no_revision(revision)
         if part == "revision":
-            return _info(asked, repo, commit)
+            return _info(asked, repo, commit, blobs=self.tells_blobs and asked.flag("blobs"))
         if part == "tree":
             return self._tree(asked, commit, "/".join(rest[2:]).strip("/"))
         if part == "paths-info" and asked.method == "POST":
@@ -349,13 +353,13 @@ def _bad_expand(unknown: set[str]) -> Answer:
     return answer_error(400, f"Invalid option for expand: {', '.join(sorted(unknown))}")
 
 
-def _info(asked: Asked, repo: Repository, commit: Commit) -> Answer:
+def _info(asked: Asked, repo: Repository, commit: Commit, *, blobs: bool) -> Answer:
     properties = asked.values("expand")
     if unknown := set(properties) - PROPERTIES:
         return _bad_expand(unknown)
     if properties:
         return answer_json(expand_model(repo, commit, properties))
-    told = describe_model(repo, commit, blobs=asked.flag("blobs"))
+    told = describe_model(repo, commit, blobs=blobs)
     if asked.flag("securityStatus"):
         told["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": []}
     return answer_json(told)

@@ -47,9 +47,10 @@ class Hub:
         tokens: Mapping[str, str | Token] | None = None,
         page_size: int = 1000,
         resolve_cache: bool = True,
+        tells_blobs: bool = True,
         port: int = 0,
     ) -> None:
-        self.protocol = Protocol(page_size=page_size, resolve_cache=resolve_cache)
+        self.protocol = Protocol(page_size=page_size, resolve_cache=resolve_cache, tells_blobs=tells_blobs)
         self.log = RequestLog()
         self.faults = Faults()
         self._ports: dict[Host, int] = {"hub": port, "cdn": 0}

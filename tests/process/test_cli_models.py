@@ -225,16 +225,48 @@ def test_a_download_that_breaks_off_goes_on_where_it_ended(either: Terminal, hub
 
 
 def test_a_hub_with_troubles_is_asked_again(either: Terminal, hub: Hub) -> None:
-    repo = hub.add(small())
+    repo = hub.add(small(weight_bytes=3_000_000))
     weights = repo.head.files["model.safetensors"].blob
-    hub.fail("/api/models/*", status=429, retry_after_s=1, times=1)
-    hub.fail("/api/models/*", status=502, times=1)
-    hub.fail("/cdn/*.safetensors", status=429, retry_after_s=1, times=1, skip=1)
-    hub.fail("/cdn/*.safetensors", status=503, times=2, skip=1)
-    hub.fail("/cdn/*.safetensors", cut_after=100_000, times=2)
-    hub.fail("*config.json", status=500, times=1)
+    troubles = [
+        hub.fail("/api/models/*", status=429, retry_after_s=1),
+        hub.fail("/api/models/*", status=502),
+        hub.fail("*config.json", status=500),
+        hub.fail("/cdn/*.safetensors", cut_after=1_500_000),
+        hub.fail("/cdn/*.safetensors", status=429, retry_after_s=1),
+        hub.fail("/cdn/*.safetensors", status=503),
+    ]
     either.run("models", "download", ID).expect(0)
+    assert [one.happened for one in troubles] == [1] * len(troubles)
     assert contents(snapshot(either, repo.sha))["model.safetensors"] == weights.read(0, weights.size)
+    ranges = {one.range for one in hub.requests("/cdn/*.safetensors")}
+    assert "bytes=1048576-" in ranges, "it began anew"
+
+
+def test_a_hub_that_asks_for_a_long_pause_is_left_alone(either: Terminal, hub: Hub) -> None:
+    hub.add(small())
+    hub.fail("/api/models/*", status=429, retry_after_s=3600, times=None)
+    refused(either.run("plan", "p.yaml"), "too many requests (429)", "wait 3600 s, as it asks")
+    assert len(hub.requests("/api/models/*")) == 1
+
+
+def test_a_mirror_that_tells_neither_sizes_nor_checksums(either: Terminal) -> None:
+    with Hub(tells_blobs=False) as mirror:
+        connect(either, mirror)
+        repo = mirror.add(small(weight_bytes=1_000_000, shards=2))
+        files = make_model_files(1_000_000, shards=2)
+        told = either.run("models", "show", ID, "--json").expect(0).envelope["data"]
+        assert (told["here"], told["checkpoint"]["numbers"]) == (False, repo.head.parameters())
+        either.run("models", "download", ID).expect(0)
+        there = contents(snapshot(either, repo.sha))
+        assert {name for name in files if name.endswith(("json", "safetensors"))} == there.keys()
+        assert all(files[name] == content for name, content in there.items())
+        before = fetched(mirror)
+        either.run("compile", "p.yaml").expect(0)
+        either.run("models", "download", ID).expect(0)
+        assert fetched(mirror) == before, "all of it was there"
+        for header in ((10**6).to_bytes(8, "little") + b"{}", (30_000).to_bytes(8, "little") + b" " * 20_000):
+            repo.commit({"model-00001-of-00002.safetensors": header})
+            refused(either.run("models", "show", ID, "--revision", repo.sha), "is damaged on the hub")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
@@ -268,27 +300,42 @@ def test_several_at_once_download_once(either: Terminal, hub: Hub) -> None:
 
 
 def test_killed_at_random_moments_it_is_whole_in_the_end(online: Terminal, hub: Hub) -> None:
-    files = make_model_files(6_000_000, shards=4)
+    files = make_model_files(80_000_000, shards=4)
+    shards = {name: len(content) for name, content in files.items() if name.endswith(".safetensors")}
     repo = hub.add(small())
     repo.commit({**files, "model.safetensors": b"not named by the index"})
-    hub.fail("/cdn/*", bytes_per_s=400_000, times=None)
-    folder = snapshot(online, repo.sha)
+    # The client hands on 1 MiB at a time: what comes more slowly is never there to be taken up.
+    hub.fail("/cdn/*-00001-of-*", bytes_per_s=16_000_000, times=None)
+    hub.fail("/cdn/*", bytes_per_s=4_000_000, times=None)
+    folder, blobs = snapshot(online, repo.sha), cache_of(online) / "blobs"
     chance = random.Random(5)
-    whole = 0
-    for _ in range(50):
+    parts: dict[str, int] = {}
+    taken_up = 0
+    whole: set[str] = set()
+    for turn in range(50):
+        before = fetched(hub)
         one = online.start("models", "download", ID)
-        time.sleep(chance.uniform(0.1, 0.9))
+        # For most of its life it only begins: every third is killed while weights come.
+        while turn % 3 == 0 and fetched(hub) == before and one.process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0.1, 0.7))
         one.process.kill()
         one.process.wait()
         for name, content in contents(folder).items() if folder.exists() else ():
             assert content == files[name], f"{name} is half there"
-        whole = len(contents(folder)) if folder.exists() else 0
+        whole |= {name for name in shards if (folder / name).exists()}
+        left = {part.name: part.stat().st_size for part in blobs.glob("*.incomplete")}
+        taken_up += any(0 < parts.get(name, 0) < size for name, size in left.items())
+        parts = left
+    until(lambda: not online.left(), "the children's end")
+    assert taken_up >= 5, "hardly anything was left to be taken up"
+    assert whole, "no shard was whole in fifty tries"
     hub.heal()
     online.run("models", "download", ID).expect(0)
     wanted = {name: content for name, content in files.items() if name not in (".gitattributes", "README.md")}
     assert contents(folder) == wanted
-    assert whole >= 4, "nothing was received in fifty tries"
-    until(lambda: not online.left(), "the children's end")
+    assert not list(blobs.glob("*.incomplete"))
+    assert fetched(hub) < 3 * sum(shards.values()), "what was there was fetched again"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
