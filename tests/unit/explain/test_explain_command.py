@@ -9,6 +9,7 @@ import pytest
 
 from neuronctl.cli.explain import explain_source, list_known
 from neuronctl.cli.invocation import Invocation
+from neuronctl.doctor.all import CHECKS
 from neuronctl.errors import Exit, UsageError
 from neuronctl.explain.explain import known_codes
 from neuronctl.host import Host
@@ -123,5 +124,6 @@ def test_several_are_told_shortly(call: Invocation, tmp_path: Path) -> None:
 def test_the_list_holds_everything() -> None:
     result = list_known()
     lines = str(result.text).splitlines()
-    assert len(lines) == len(known_codes()) + len(RULES)
+    troubles = {trouble.id for check in CHECKS for trouble in check.finds}
+    assert len(lines) == len(known_codes()) + len({rule.id for rule in RULES} | troubles)
     assert any(line.startswith("NCC_EARG001 ") for line in lines)
