@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.process.terminal import PROJECT, Said
 from tests.sdk.make import make_sdk
 from tests.sdk.models import make_hub_cache
 
-PAGE = PROJECT / "docs" / "neuron.md"
+PAGES = [PROJECT / "docs" / name for name in ("neuron.md", "doctor.md")]
 BLOCK = re.compile(r"<!-- console: (?P<name>[a-z ]+) -->\n```console\n(?P<shown>.*?)```\n", re.DOTALL)
 MODEL = "TinyLlama/TinyLlama-1.1B-Chat-v1.0"
 SAMPLE = PROJECT / "tests" / "data" / "logs" / "lnc2-on-trn1.log"
@@ -55,6 +56,21 @@ def scenes(builder: NeuronTerminal, instance: NeuronTerminal) -> Iterator[tuple[
     mine = {"NEURON_COMPILED_ARTIFACTS": "./mine"}
     instance.run("compile", "model.yaml", env=mine).expect(0)
     yield "folder", console(instance, "serve", "model.yaml", "--set", "engine.max_num_seqs=8", env=mine)
+    make_driver(instance.root, loaded="2.27.4.0", on_disk="2.27.4.0", runtime="2.30.51.0")
+    yield "doctor well", console(instance, "doctor", "--profile", "tinyllama-tp2", "--offline")
+    make_driver(instance.root, loaded="2.24.7.0", on_disk="2.28.3.0", runtime="2.32.10.0")
+    yield "doctor", console(instance, "doctor", "--offline")
+
+
+def make_driver(root: Path, *, loaded: str, on_disk: str, runtime: str) -> None:
+    (root / "sys" / "module" / "neuron" / "version").write_text(f"{loaded}\n")
+    modinfo = root / "bin" / "modinfo"
+    modinfo.write_text(f"#!/bin/sh\necho {on_disk}\n")
+    modinfo.chmod(0o755)
+    libraries = root / "opt" / "aws" / "neuron" / "lib"
+    for old in libraries.glob("libnrt.so*"):
+        old.unlink()
+    (libraries / f"libnrt.so.{runtime}").touch()
 
 
 def console(terminal: NeuronTerminal, *words: str, env: dict[str, str] | None = None) -> str:
@@ -86,20 +102,28 @@ def plain(terminal: NeuronTerminal, said: Said, *commands: str) -> str:
         )
     text = re.sub(r"\d{8}T\d{6}", "20260102T030405", text)
     text = re.sub(r"-\d+\.log", ".log", text).replace(f":{terminal.port}", ":8000")
+    text = text.replace(str(terminal.python), "/opt/aws_neuronx_venv_pytorch_inference_vllm/bin/python")
+    # What depends on the machine that the tests run on: its disk, its kernel and its limits.
+    text = re.sub(r"[\d.]+ GiB free of [\d.]+ GiB", "180.2 GiB free of 193.6 GiB", text)
+    text = re.sub(r"Python 3\.\d+\.\d+", "Python 3.11.7", text)
+    text = text.replace(", devices.kernel-6.18", "")
+    text = re.sub(r"\d+ more are well.*: neuronctl", "19 more are well, 7 do not apply: neuronctl", text)
     text = re.sub(r"\b\d+\.\d s\b", "0.4 s", text)
     text = re.sub(r"\bin \d+ s\b", "in 1 s", text)
     return text if said.code in (0, 130) else f"{text}$ echo $?\n{said.code}\n"
 
 
-def test_the_page_shows_what_a_terminal_shows(shown: dict[str, str]) -> None:
-    page = PAGE.read_text(encoding="utf-8")
+def test_the_pages_show_what_a_terminal_shows(shown: dict[str, str]) -> None:
+    pages = {page: page.read_text(encoding="utf-8") for page in PAGES}
 
     def anew(block: re.Match[str]) -> str:
         return f"<!-- console: {block['name']} -->\n```console\n{shown[block['name']]}```\n"
 
-    assert {block["name"] for block in BLOCK.finditer(page)} == set(shown)
+    blocks = [block for text in pages.values() for block in BLOCK.finditer(text)]
+    assert {block["name"] for block in blocks} == set(shown)
     if os.environ.get("WRITE_DOCS"):
-        PAGE.write_text(BLOCK.sub(anew, page), encoding="utf-8")
+        for page, text in pages.items():
+            page.write_text(BLOCK.sub(anew, text), encoding="utf-8")
         return
-    for block in BLOCK.finditer(page):
+    for block in blocks:
         assert block["shown"] == shown[block["name"]], block["name"]
