@@ -12,10 +12,13 @@ _GENERATIONS = 64
 
 
 def ancestors(host: Host, pid: int) -> Iterator[Process]:
-    """Its parent first, as far as they are alive and in the same container; process 1 is left out."""
+    """Its parent first, as far as they are alive and in the same container.
+
+    The last is process 1: in a container that is the program it was made for, as `neuronctl serve`.
+    """
     process = read_process(host, pid)
     for _ in range(_GENERATIONS):
-        if process is None or process.parent <= 1:
+        if process is None or process.parent < 1:
             return
         process = read_process(host, process.parent)
         if process is not None:

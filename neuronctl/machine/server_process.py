@@ -14,6 +14,8 @@ from neuronctl.machine.reading import list_folder, read_text
 # vLLM's own default (vllm/entrypoints/openai/cli_args.py), and neuronctl's.
 _PORT = 8000
 _ENTRIES = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.launchers.api_server.entry")
+_PYTHON = re.compile(r"python[0-9.]*t?", re.ASCII)
+_WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 _MOST = 64
 
 
@@ -57,17 +59,35 @@ def find_servers(host: Host) -> tuple[ServerProcess, ...]:
 
 
 def _kind(words: Sequence[str]) -> str | None:
-    """By the program and its first words: the name of a model may hold any word."""
-    for at, word in enumerate(words[:6]):
-        base = os.path.basename(word)
-        after = words[at + 1 : at + 4]
-        if word in _ENTRIES or (at and words[at - 1] == "-c" and any(entry in word for entry in _ENTRIES)):
-            return "vllm"
-        if base == "vllm" and after[:1] == ["serve"]:
-            return "vllm"
-        if base == "neuronctl" and "serve" in after:
-            return "neuronctl"
-    return None
+    """By the program itself: `vim vllm serve` and `sudo vllm serve` are none, and what sudo starts is."""
+    program, said = _program(words)
+    if any(entry == program for entry in _ENTRIES):
+        return "vllm"
+    name = os.path.basename(program)
+    if name == "vllm" and said[:1] == ["serve"]:
+        return "vllm"
+    return "neuronctl" if name == "neuronctl" and said[:1] == ["serve"] else None
+
+
+def _program(words: Sequence[str]) -> tuple[str, list[str]]:
+    """What runs, and what it was told: of Python its script, its module, or the entry point that -c imports.
+
+    Python's own options come before; a few of them have their value in the next word (python --help).
+    """
+    if not _PYTHON.fullmatch(os.path.basename(words[0])):
+        return words[0], list(words[1:])
+    rest = list(words[1:])
+    while rest:
+        word = rest.pop(0)
+        if word == "-m" and rest:
+            return rest[0], rest[1:]
+        if word == "-c" and rest:
+            return next((entry for entry in _ENTRIES if entry in rest[0]), ""), rest[1:]
+        if word in _WITH_VALUE:
+            rest = rest[1:]
+        elif not word.startswith("-"):
+            return word, rest
+    return "", []
 
 
 def _port(words: Sequence[str]) -> int | None:

@@ -141,6 +141,16 @@ def test_our_own_server_is_no_error(proc: Proc) -> None:
     assert "hunter2" not in str(seen)
 
 
+def test_the_entry_point_of_a_container_is_our_own_server(proc: Proc) -> None:
+    proc.listen(LOOPBACK, 8000, 77)
+    proc.run(1, PYTHON, "/venv/bin/neuronctl", "serve", "p.yaml", parent=0)
+    proc.run(7, PYTHON, "-I", "-S", "/x/child_guard.py", "5", parent=1)
+    proc.run(8, PYTHON, "/sdk/bin/vllm", "serve", "/models/m", parent=7, socket=77)
+    [finding] = look_at_port(proc.root).findings
+    assert finding.id == "port.own-server"
+    assert [one.pid for one in ancestors(sample_host(proc.root), 8)] == [7, 1]
+
+
 def test_neuronctl_itself_may_have_the_port(proc: Proc) -> None:
     proc.listen(LOOPBACK, 8000, 77)
     proc.run(40, PYTHON, "/venv/bin/neuronctl", "serve", "p.yaml", socket=77)

@@ -180,6 +180,38 @@ def test_servers_by_their_command_lines(world: World) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        "tini --",
+        "sudo -E",
+        "timeout 60",
+        "vim",
+        "python -m pdb",
+        "strace -f",
+        "sh -c",
+        "/usr/bin/python3.11 run.py",
+        "python -X dev",
+    ],
+)
+def test_what_only_starts_or_names_a_server_is_none(world: World, wrapper: str) -> None:
+    world.has_process(20, *wrapper.split(), "vllm", "serve", "m")
+    world.has_process(21, "/sdk/bin/python3.11", "-I", "/sdk/bin/vllm", "serve", "m", parent=20)
+    world.has_process(22, *wrapper.split(), "neuronctl", "serve", "p.yaml")
+    world.has_process(23, "python3", "-m", "neuronctl", "serve", "p.yaml", parent=22)
+    found = [(one.process.pid, one.kind) for one in find_servers(world)]
+    if wrapper.endswith("dev"):  # an option of Python's own, and so the server itself
+        assert found == [(20, "vllm"), (22, "neuronctl")]
+    else:
+        assert found == [(21, "vllm"), (23, "neuronctl")]
+
+
+@pytest.mark.parametrize("line", ["", "python", "python -m", "python -c", "python -X", "vllm", "python -W x"])
+def test_command_lines_that_end_early(world: World, line: str) -> None:
+    world.has_process(20, *line.split())
+    assert find_servers(world) == ()
+
+
 def test_how_servers_are(world: World) -> None:
     world.has_process(10, "neuronctl", "serve", "p.yaml")
     world.has_process(11, *API)
