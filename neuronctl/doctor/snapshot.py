@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from neuronctl.doctor.utilisation import RuntimeUse, Utilisation, read_sysfs_memory
 from neuronctl.host import Host
 from neuronctl.machine.catalog import Chip
+from neuronctl.machine.control_group import read_control_group
 from neuronctl.machine.devices import NeuronDevice
+from neuronctl.machine.memory import read_memory
 from neuronctl.machine.process import Process, read_process
-from neuronctl.machine.reading import read_number, read_text
 from neuronctl.machine.server_process import ServerProcess, find_servers
 
 _HEALTH_S = 0.5
@@ -51,7 +52,10 @@ class Device:
 
 @dataclass(frozen=True)
 class HostMemory:
-    """In bytes: the machine's, or the container's where that has a lower limit."""
+    """In bytes: the machine's, or that of the control group where its limit leaves less.
+
+    Used is what nobody else could have now: file cache is not.
+    """
 
     used_bytes: int
     total_bytes: int
@@ -155,17 +159,11 @@ def _memory_used(device: NeuronDevice, devices: Sequence[NeuronDevice], use: Uti
 
 
 def _host_memory(host: Host) -> HostMemory | None:
-    facts: dict[str, int] = {}
-    for line in read_text(host, "/proc/meminfo", 65_536).splitlines():
-        name, _, value = line.partition(":")
-        number = value.split()[:1]
-        if number and number[0].isascii() and number[0].isdecimal():
-            facts[name] = int(number[0]) * 1024
-    limit = read_number(host, "/sys/fs/cgroup/memory.max")
-    current = read_number(host, "/sys/fs/cgroup/memory.current")
-    total, free = facts.get("MemTotal"), facts.get("MemAvailable")
-    if limit is not None and current is not None and (total is None or limit < total):
-        return HostMemory(current, limit)
+    memory = read_memory(host)
+    total, free = memory.total_bytes, memory.available_bytes
+    group = read_control_group(host, total)
+    if group is not None and group.used_bytes is not None and (free is None or group.left_bytes < free):
+        return HostMemory(group.used_bytes, group.limit_bytes)
     if total is None or free is None:
         return None
     return HostMemory(max(0, total - free), total)

@@ -16,7 +16,7 @@ from neuronctl.machine.reading import read_number, read_text
 
 @dataclass(frozen=True)
 class ControlGroup:
-    """The group whose limit leaves the least. `folder` is where its files are.
+    """A group with a limit. `folder` is where its files are.
 
     `used_bytes` is without file cache that can be given back; None where it cannot be read. `killed` counts
     the processes that the kernel ended for want of memory, None where this kernel does not count them.
@@ -34,7 +34,12 @@ class ControlGroup:
 
 
 def read_control_group(host: Host, total_bytes: int | None) -> ControlGroup | None:
-    """The tightest limit on this process, of its own group and all above; None where none is set.
+    """Of its own group and all above that which leaves the least; None where none has a limit."""
+    return min(limiting_groups(host, total_bytes), key=lambda group: group.left_bytes, default=None)
+
+
+def limiting_groups(host: Host, total_bytes: int | None) -> tuple[ControlGroup, ...]:
+    """The group of this process and those above it, as far as they have a limit.
 
     A limit that the machine's memory, `total_bytes`, does not reach is none: version 1 says so a huge number.
     """
@@ -49,7 +54,7 @@ def read_control_group(host: Host, total_bytes: int | None) -> ControlGroup | No
             used = max(0, used - (_counted(host, f"{folder}/memory.stat", names[2]) or 0))
         counter = "memory.events" if version == 2 else "memory.oom_control"
         groups.append(ControlGroup(folder, limit, used, _counted(host, f"{folder}/{counter}", "oom_kill")))
-    return min(groups, key=lambda group: group.left_bytes, default=None)
+    return tuple(groups)
 
 
 _NAMES_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -60,7 +65,9 @@ def _folders(host: Host) -> Iterator[tuple[str, int]]:
 
     In a container the path may be the host's, and then is not there: the mount's root is the container's own.
     """
-    for line in read_text(host, "/proc/self/cgroup", 1 << 16).splitlines():
+    said = read_text(host, "/proc/self/cgroup", 1 << 16)
+    # Without it the group is not known; a limit at the root of the mount holds for all that see it.
+    for line in (said or "0::/\n1:memory:/").splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:

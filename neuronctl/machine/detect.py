@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from neuronctl.errors import UsageError
 from neuronctl.host import Host
 from neuronctl.machine.catalog import InstanceType, chips, find_instance, known_instance
+from neuronctl.machine.control_group import limiting_groups
 from neuronctl.machine.cores import CoreSet
 from neuronctl.machine.devices import (
     NeuronDevice,
@@ -20,6 +21,7 @@ from neuronctl.machine.devices import (
 )
 from neuronctl.machine.driver import configured_lnc, has_collectives, installed_driver, loaded_driver
 from neuronctl.machine.identity import identify_instance
+from neuronctl.machine.memory import read_memory
 from neuronctl.machine.reading import list_folder, read_text
 
 # dlc:2.32.0 vllm/inference/0.24.0.1.1.0/Dockerfile.neuronx:254-258
@@ -32,8 +34,8 @@ class Machine:
 
     `cpu_flags` are the instruction sets that code compiled for this CPU may use; `cores` are those this
     process may run on, not all that exist; `compiler` is the C++ compiler that torch.compile calls (`CXX`,
-    else g++), by the name and size of its file, empty where there is none; `memory_bytes` is the smaller of
-    the machine's memory and the control group's limit, None where neither can be read.
+    else g++), by the name and size of its file, empty where there is none; `memory_bytes` is the smallest
+    of the machine's memory and the limits of its control groups, None where none can be read.
 
     `instance_name` is the EC2 type as found, `instance` what the catalog knows of it, `instance_source` who
     named it: `--target`, `DMI`, `neuron-ls` or `IMDSv2`. `devices` are those visible here, in a container
@@ -240,12 +242,6 @@ def _cpu(host: Host) -> tuple[str, tuple[str, ...]]:
 
 
 def _memory(host: Host) -> int | None:
-    limits = []
-    for line in read_text(host, "/proc/meminfo").splitlines():
-        if line.startswith("MemTotal:"):
-            limits.append(int(line.split()[1]) * 1024)
-    for group in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = read_text(host, group).strip()
-        if text.isdigit():
-            limits.append(int(text))
-    return min(limits, default=None)
+    total = read_memory(host).total_bytes
+    limits = [group.limit_bytes for group in limiting_groups(host, total)]
+    return min(limits if total is None else [total, *limits], default=None)

@@ -155,6 +155,24 @@ def test_the_limit_of_a_container(world: World) -> None:
     assert take_snapshot(world, (), None).host_memory is None
 
 
+def test_the_group_that_leaves_the_least_and_no_cache_of_files(world: World) -> None:
+    world.write("proc/self/cgroup", "0::/pod/one\n")
+    world.write("sys/fs/cgroup/pod/memory.max", str(2 * GIB))
+    world.write("sys/fs/cgroup/pod/memory.current", str(2 * GIB))
+    world.write("sys/fs/cgroup/pod/memory.stat", f"inactive_file {GIB}\n")
+    world.write("sys/fs/cgroup/pod/one/memory.max", str(8 * GIB))
+    world.write("sys/fs/cgroup/pod/one/memory.current", "0")
+    assert take_snapshot(world, (), None).host_memory == HostMemory(GIB, 2 * GIB)
+
+
+def test_version_1_of_control_groups(world: World) -> None:
+    world.write("proc/self/cgroup", "4:cpu,memory:/docker/abc\n")
+    world.write("sys/fs/cgroup/memory/memory.limit_in_bytes", str(2 * GIB))
+    world.write("sys/fs/cgroup/memory/memory.usage_in_bytes", str(2 * GIB))
+    world.write("sys/fs/cgroup/memory/memory.stat", f"total_inactive_file {GIB}\n")
+    assert take_snapshot(world, (), None).host_memory == HostMemory(GIB, 2 * GIB)
+
+
 API = ("python", "-m", "vllm.entrypoints.openai.api_server", "--model", "m", "--port", "8123")
 
 

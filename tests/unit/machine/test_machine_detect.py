@@ -82,6 +82,29 @@ def test_memory_is_the_smaller_of_what_there_is_and_what_is_allowed(
     assert detect_machine(sample_host(tmp_path)).memory_bytes == memory_bytes
 
 
+@pytest.mark.parametrize(
+    ("group", "files", "memory_bytes"),
+    [
+        ("0::/pod/one\n", {"pod/memory.max": "3000000", "pod/one/memory.max": "max"}, 3_000_000),
+        # The lowest limit counts, however much of it is taken.
+        (
+            "0::/pod/one\n",
+            {"pod/memory.max": "3000000", "pod/memory.current": "3000000", "pod/one/memory.max": "2000000"},
+            2_000_000,
+        ),
+        ("7:memory:/a/b\n", {"memory/a/memory.limit_in_bytes": "4000000"}, 4_000_000),
+    ],
+)
+def test_the_groups_above_have_limits_too(
+    tmp_path: Path, group: str, files: dict[str, str], memory_bytes: int
+) -> None:
+    write(tmp_path, "proc/meminfo", MEMINFO)
+    write(tmp_path, "proc/self/cgroup", group)
+    for path, text in files.items():
+        write(tmp_path, f"sys/fs/cgroup/{path}", text)
+    assert detect_machine(sample_host(tmp_path)).memory_bytes == memory_bytes
+
+
 def test_nothing_that_can_be_read_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "proc" / "cpuinfo").mkdir(parents=True)  # a folder cannot be read as a file
     machine = detect_machine(sample_host(tmp_path))
