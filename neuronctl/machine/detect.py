@@ -20,9 +20,10 @@ from neuronctl.machine.devices import (
     read_sysfs,
 )
 from neuronctl.machine.driver import configured_lnc, has_collectives, installed_driver, loaded_driver
+from neuronctl.machine.efa import has_efa
 from neuronctl.machine.identity import identify_instance
 from neuronctl.machine.memory import read_memory
-from neuronctl.machine.reading import list_folder, read_text
+from neuronctl.machine.reading import read_text
 
 # dlc:2.32.0 vllm/inference/0.24.0.1.1.0/Dockerfile.neuronx:254-258
 _AWS_ENTRY_POINT = "/usr/local/bin/vllm_entrypoint.py"
@@ -42,7 +43,7 @@ class Machine:
     fewer than the instance has. `lnc` is how many physical cores make one logical core, `lnc_source` who
     says so. `driver` is the version that is loaded, `driver_installed` the one on disk. `kernel` is its
     release. `disk_free_bytes` is counted where neuronctl keeps its artifacts, `filesystem` is the type of
-    file system there. `infiniband` says whether there is a device of that kind, such as an EFA;
+    file system there. `has_efa` says whether there is an EFA;
     `has_collectives` whether the collectives library is installed. `hardware_errors` counts uncorrected
     memory errors of the devices. `listing_trouble` is why neuron-ls, which is asked where there is a device,
     told nothing (Listing). `in_aws_image` says whether this is a container of AWS's vLLM image, by its entry
@@ -67,7 +68,7 @@ class Machine:
     kernel: str = ""
     disk_free_bytes: int | None = None
     filesystem: str | None = None
-    infiniband: bool | None = None
+    has_efa: bool | None = None
     has_collectives: bool | None = None
     hardware_errors: int = 0
     listing_trouble: str | None = None
@@ -131,7 +132,7 @@ def detect_machine(host: Host, target: str | None = None) -> Machine:
         kernel=os.uname().release,
         disk_free_bytes=_disk_free(host),
         filesystem=_filesystem(host),
-        infiniband=_infiniband(host),
+        has_efa=has_efa(host),
         has_collectives=has_collectives(host),
         hardware_errors=count_hardware_errors(host, indexes),
         listing_trouble=listing.trouble if listing else None,
@@ -171,12 +172,6 @@ def _lnc(host: Host, devices: tuple[NeuronDevice, ...], default: int | None) -> 
     if configured := configured_lnc(host):
         return configured, "/opt/aws/neuron/logical_nc_config"
     return (default, "default") if default else (None, None)
-
-
-def _infiniband(host: Host) -> bool | None:
-    if list_folder(host, "/sys/class/infiniband"):
-        return True
-    return False if host.path("/sys/class").is_dir() else None
 
 
 def _disk_free(host: Host) -> int | None:

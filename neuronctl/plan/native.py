@@ -223,7 +223,7 @@ def _environment(given: Given, lnc: int) -> dict[str, Setting]:
             settings[name] = Setting(seen[other], f"neuronctl: as {other}, its name in another version")
     machine = given.machine
     # A trn2.3xlarge often has none (reference: instances, and known_issues, efa-missing-native).
-    lacks_efa = machine.infiniband is False or (machine.assumed and machine.instance_name == "trn2.3xlarge")
+    lacks_efa = machine.has_efa is False or (machine.assumed and machine.instance_name == "trn2.3xlarge")
     if lacks_efa:
         settings["NEURON_SKIP_EFA_AFFINITY"] = Setting(
             "1", "neuronctl: the plugin does not start without an EFA"

@@ -275,7 +275,7 @@ def driver_not_reloaded(situation: Situation) -> Remark | None:
 def fork_unsafe_kernel(situation: Situation) -> Remark | None:
     """On Linux before 5.15 EFA wants FI_EFA_FORK_SAFE=1, else several machines cannot work together."""
     machine = situation.machine
-    if not machine.infiniband or not machine.kernel or at_least(machine.kernel, "5.15"):
+    if not machine.has_efa or not machine.kernel or at_least(machine.kernel, "5.15"):
         return None
     variable = "FI_EFA_FORK_SAFE"
     if not release(machine.kernel) or situation.environment.get(variable) == "1":
@@ -323,13 +323,13 @@ def no_efa(situation: Situation) -> Remark | None:
     neuronctl sets NEURON_SKIP_EFA_AFFINITY=1 for them, unless the profile or the shell says otherwise.
     """
     machine, variable = situation.machine, "NEURON_SKIP_EFA_AFFINITY"
-    if machine.infiniband is not False or not machine.devices or machine.assumed:
+    if machine.has_efa is not False or not machine.devices or machine.assumed:
         return None
     said = situation.environment.get(variable, "").strip() or None
     if said not in (None, "0"):
         return None
     return Remark(
-        f"there is no EFA device (/sys/class/infiniband is empty) and {variable} is {said or 'empty'}",
+        f"there is no EFA device (/sys/class/infiniband shows none) and {variable} is {said or 'empty'}",
         fix=f"set env.{variable}: '1'",
         key=variable_key(situation, variable),
     )

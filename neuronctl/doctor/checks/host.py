@@ -9,8 +9,9 @@ from neuronctl.doctor.facts import Facts
 from neuronctl.errors import NeuronctlError
 from neuronctl.machine.amount import say_bytes
 from neuronctl.machine.control_group import read_control_group
+from neuronctl.machine.efa import efa_devices, granted_efa, has_efa
 from neuronctl.machine.memory import Memory, read_memory
-from neuronctl.machine.reading import list_folder, read_text
+from neuronctl.machine.reading import read_text
 from neuronctl.result import Finding
 from neuronctl.rules import devices
 
@@ -248,8 +249,7 @@ def limits(facts: Facts) -> Seen:
                 "/etc/security/limits.conf",
             )
         )
-    has_efa = bool(list_folder(facts.host, "/sys/class/infiniband"))
-    if has_efa and locked[0] != endless and not _may_lock(facts):
+    if has_efa(facts.host) and locked[0] != endless and not _may_lock(facts):
         findings.append(
             LOCKED(
                 f"this process may lock {say_bytes(locked[0])} of memory, and there is an EFA, which works "
@@ -291,17 +291,17 @@ EFA_HIDDEN = Trouble(
 
 @check("EFA", "The network devices for work over several machines", finds=(EFA_HIDDEN,), timeout_s=_SLOW_S)
 def efa(facts: Facts) -> Seen:
-    """How many EFA devices the kernel has (`/sys/class/infiniband`), and whether they may be used here.
+    """How many EFA devices the kernel has, and whether they may be used here.
 
-    One machine alone needs none with NxD Inference. The native plugin looks for one: the check `collectives`
-    has the rule about that.
+    They are those in `/sys/class/infiniband` whose vendor is Amazon. One machine alone needs none with NxD
+    Inference. The native plugin looks for one, and does not start without unless NEURON_SKIP_EFA_AFFINITY is
+    1, which neuronctl sets for it: the check `profile` has the rule about that.
     """
-    found = list_folder(facts.host, "/sys/class/infiniband")
-    granted = [one for one in list_folder(facts.host, "/dev/infiniband") if one.startswith("uverbs")]
+    found, granted = efa_devices(facts.host), granted_efa(facts.host)
     data: dict[str, object] = {"devices": len(found), "granted": len(granted)}
     if not found:
         machine = facts.machine()
-        if machine.infiniband is None:
+        if machine.has_efa is None:
             raise CannotTell("/sys/class is not there")
         if machine.instance is None:
             raise NotHere("there is none, and this is no Neuron instance")

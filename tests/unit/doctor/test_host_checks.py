@@ -309,8 +309,9 @@ def test_host_little_locked_memory(
 ) -> None:
     limits(locked=locked)
     write(tmp_path, "/proc/self/status", f"Name:\tpython\nCapEff:\t{capabilities}\n")
+    write(tmp_path, "/sys/class/infiniband/mlx5_0/device/vendor", "0x15b3\n")
     if has_efa:
-        (tmp_path / "sys/class/infiniband/efa_0").mkdir(parents=True)
+        write(tmp_path, "/sys/class/infiniband/efa_0/device/vendor", "0x1d0f\n")
     assert ids(look(checks.limits, tmp_path)) == ["host.little-locked-memory"] * is_little
 
 
@@ -318,25 +319,30 @@ def test_host_little_locked_memory(
 
 
 def test_an_old_kernel_with_efa_is_told_by_the_rule(tmp_path: Path) -> None:
-    outcome = look(checks.kernel, tmp_path, backend="nxdi", kernel="5.10.0-amzn", infiniband=True)
+    outcome = look(checks.kernel, tmp_path, backend="nxdi", kernel="5.10.0-amzn", has_efa=True)
     assert ids(outcome) == ["devices.fork-unsafe-kernel"]
-    outcome = look(checks.kernel, tmp_path, backend="nxdi", kernel="6.1.0", infiniband=True)
+    outcome = look(checks.kernel, tmp_path, backend="nxdi", kernel="6.1.0", has_efa=True)
     assert (outcome.status, outcome.data) == ("ok", {"release": "6.1.0"})
 
 
 def test_host_efa_not_granted(tmp_path: Path) -> None:
-    (tmp_path / "sys/class/infiniband/rdmap0").mkdir(parents=True)
-    assert ids(look(checks.efa, tmp_path)) == ["host.efa-not-granted"]
+    write(tmp_path, "/sys/class/infiniband/mlx5_0/device/vendor", "0x15b3\n")
     write(tmp_path, "/dev/infiniband/uverbs0")
+    write(tmp_path, "/sys/class/infiniband_verbs/uverbs0/ibdev", "mlx5_0\n")
+    assert look(checks.efa, tmp_path, has_efa=False).status == "not-here"
+    write(tmp_path, "/sys/class/infiniband/rdmap0/device/vendor", "0x1d0f\n")
+    assert ids(look(checks.efa, tmp_path)) == ["host.efa-not-granted"]
+    write(tmp_path, "/dev/infiniband/uverbs1")
+    write(tmp_path, "/sys/class/infiniband_verbs/uverbs1/ibdev", "rdmap0\n")
     outcome = look(checks.efa, tmp_path)
     assert (outcome.status, outcome.says) == ("ok", "1 device, 1 granted")
 
 
 def test_no_efa_is_a_fact_on_a_neuron_instance_and_nothing_elsewhere(tmp_path: Path) -> None:
-    assert look(checks.efa, tmp_path, infiniband=False).status == "not-here"
-    assert look(checks.efa, tmp_path, infiniband=None).status == "cannot-tell"
+    assert look(checks.efa, tmp_path, has_efa=False).status == "not-here"
+    assert look(checks.efa, tmp_path, has_efa=None).status == "cannot-tell"
     instance = find_instance("trn1.32xlarge")
-    assert look(checks.efa, tmp_path, infiniband=False, instance=instance).says.startswith("none")
+    assert look(checks.efa, tmp_path, has_efa=False, instance=instance).says.startswith("none")
 
 
 # Clock

@@ -356,16 +356,18 @@ def test_errors_of_the_memory_are_added_up(world: World) -> None:
 
 def test_the_rest_of_the_machine(world: World) -> None:
     bare = detect_machine(world)
-    assert (bare.infiniband, bare.has_collectives) == (None, False)
+    assert (bare.has_efa, bare.has_collectives) == (None, False)
     assert bare.kernel
     assert bare.disk_free_bytes is not None
     assert bare.disk_free_bytes > 0
     world.write("/sys/class/net/lo")
-    assert detect_machine(world).infiniband is False
-    world.write("/sys/class/infiniband/rdmap0s6/node_type")
+    assert detect_machine(world).has_efa is False
+    world.write("/sys/class/infiniband/mlx5_0/device/vendor", "0x15b3\n")
+    assert detect_machine(world).has_efa is False, "a card of another maker"
+    world.write("/sys/class/infiniband/rdmap0s6/device/vendor", "0x1d0f\n")
     world.write("/opt/aws/neuron/lib/libnccom.so.2")
     full = detect_machine(world)
-    assert (full.infiniband, full.has_collectives) == (True, True)
+    assert (full.has_efa, full.has_collectives) == (True, True)
 
 
 @pytest.mark.parametrize(

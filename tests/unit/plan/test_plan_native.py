@@ -232,10 +232,10 @@ def test_the_user_s_timeout_counts_under_both_names(tmp_path: Path, in_profile: 
 def test_a_machine_without_efa(tmp_path: Path) -> None:
     assert native(tmp_path).environment["NEURON_SKIP_EFA_AFFINITY"].value == "1"
     assert "NEURON_SKIP_EFA_AFFINITY" not in native(tmp_path, target="trn2.48xlarge").environment
-    for infiniband in (True, False):
-        here = {"assumed": False, "infiniband": infiniband}
+    for has_efa in (True, False):
+        here = {"assumed": False, "has_efa": has_efa}
         environment = native(tmp_path, machine=here).environment
-        assert ("NEURON_SKIP_EFA_AFFINITY" in environment) is not infiniband
+        assert ("NEURON_SKIP_EFA_AFFINITY" in environment) is not has_efa
 
 
 def test_what_only_serving_reads_is_not_in_the_key(tmp_path: Path) -> None:

@@ -200,13 +200,13 @@ def test_devices_driver_not_reloaded(tmp_path: Path) -> None:
 
 
 def test_devices_fork_unsafe_kernel(tmp_path: Path) -> None:
-    rule, old = "devices.fork-unsafe-kernel", {"kernel": "5.10.240-238.amzn2.x86_64", "infiniband": True}
+    rule, old = "devices.fork-unsafe-kernel", {"kernel": "5.10.240-238.amzn2.x86_64", "has_efa": True}
     finding = said(tmp_path, rule, machine=old)
     assert finding.severity == "warning"
     assert "Linux 5.10.240-238.amzn2.x86_64 is older than 5.15" in finding.message
     assert finding.fix == "set env.FI_EFA_FORK_SAFE: '1'"
     assert one(tmp_path, rule, "env: {FI_EFA_FORK_SAFE: '1'}\n", machine=old) is None
-    assert one(tmp_path, rule, machine={**old, "infiniband": False}) is None
+    assert one(tmp_path, rule, machine={**old, "has_efa": False}) is None
     assert one(tmp_path, rule, machine={**old, "kernel": "5.15.0-1080-aws"}) is None
 
 
@@ -222,7 +222,7 @@ def test_devices_collectives_missing(tmp_path: Path) -> None:
 
 
 def test_devices_no_efa(tmp_path: Path) -> None:
-    rule, machine = "devices.no-efa", {"devices": devices(0, cores=4, lnc=2), "infiniband": False}
+    rule, machine = "devices.no-efa", {"devices": devices(0, cores=4, lnc=2), "has_efa": False}
     facts: dict[str, Any] = {"target": "trn2.3xlarge", "stack": "sdk-2.32"}
     text = "env: {NEURON_SKIP_EFA_AFFINITY: '0'}\n"
     finding = said(tmp_path, rule, text, machine=machine, **facts)
@@ -234,8 +234,8 @@ def test_devices_no_efa(tmp_path: Path) -> None:
     finding = said(tmp_path, rule, machine=machine, environ=environ, **facts)
     assert finding.message.endswith("NEURON_SKIP_EFA_AFFINITY is empty")
     assert one(tmp_path, rule, machine=machine, **facts) is None
-    assert one(tmp_path, rule, text, machine={**machine, "infiniband": True}, **facts) is None
-    assert one(tmp_path, rule, text, machine={**machine, "infiniband": None}, **facts) is None
+    assert one(tmp_path, rule, text, machine={**machine, "has_efa": True}, **facts) is None
+    assert one(tmp_path, rule, text, machine={**machine, "has_efa": None}, **facts) is None
     # The plugin over NxD Inference does without.
     assert one(tmp_path, rule, text, machine=machine, target="trn2.3xlarge") is None
 
