@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from neuronctl.cli.invocation import Invocation
-from neuronctl.cli.render import envelope, finding_text, paint
+from neuronctl.cli.render import envelope, finding_text, fitted, paint
 from neuronctl.cli.table import columns
 from neuronctl.doctor.all import CHECKS
 from neuronctl.doctor.check import Check, Outcome
 from neuronctl.doctor.diagnosis import Diagnosis, diagnose
 from neuronctl.doctor.facts import Facts
-from neuronctl.errors import UsageError
+from neuronctl.doctor.run import within
+from neuronctl.errors import MachineUnfit, UsageError
 from neuronctl.profile.suggest import nearest_word
 from neuronctl.result import Message, Progress, Result
 
@@ -37,6 +38,8 @@ _FIRST = frozenset(
         "artifact",
     }
 )
+# Ten logs, a hundred manifests, and neuron-ls once more.
+_BUNDLE_S = 60.0
 # What takes no longer is not told of.
 _QUIET_S = 0.5
 _MARKS = {
@@ -65,6 +68,7 @@ def doctor(
     watch_every_s: float | None,
 ) -> Result | None:
     """Run the checks and say what is wrong; or list them, mend, write a bundle, or watch."""
+    _refuse_odd_pairs(watch=watch_every_s is not None, fix=fix, yes=yes, bundle=bundle, only=only)
     if list_all:
         return list_checks()
     if watch_every_s is not None:
@@ -101,6 +105,18 @@ def doctor(
     )
 
 
+def _refuse_odd_pairs(*, watch: bool, fix: bool, yes: bool, bundle: str | None, only: Sequence[str]) -> None:
+    """Raise UsageError for flags of which one would silently do nothing."""
+    odd = None
+    if yes and not fix:
+        odd = ("--yes", "without --fix")
+    elif watch and (fix or bundle is not None or only):
+        odd = ("--watch", f"with {'--fix' if fix else '--check' if only else '--bundle'}")
+    if odd:
+        words = " ".join(odd)
+        raise UsageError(f"{words} does nothing", fix="leave one of them out", code="usage.odd-pair")
+
+
 def _watch(call: Invocation, every_s: float) -> None:
     """Show the live table until ^C."""
     from neuronctl.doctor.watch import watch
@@ -125,7 +141,14 @@ def _write_bundle(
         "doctor", diagnosis.exit_code(strict=strict), data=data, findings=diagnosis.findings, errors=[]
     )
     path = call.host.cwd / bundle
-    names = write_bundle(path, answer, facts.host, stack=facts.usable_stack)
+    try:
+        names = within(_BUNDLE_S, lambda: write_bundle(path, answer, facts.host, stack=facts.usable_stack))
+    except TimeoutError as late:
+        raise MachineUnfit(
+            f"{path} was not written: gathering it {late}",
+            fix="see what hangs: neuronctl doctor --all",
+            code="bundle.not-written",
+        ) from None
     call.tell(
         Message(
             f"{path}: {len(names)} files, secrets hidden; logs may hold what users asked: look before you "
@@ -164,24 +187,30 @@ def _facts(call: Invocation, request: Request | None, python: str | None, *, off
     host = call.host
     if offline:
         host = replace(host, environ={**host.environ, "HF_HUB_OFFLINE": "1"})
-    return Facts(host, request=request, python=python)
+    return Facts(host, request=request, python=python, offline=offline)
 
 
 def run_doctor(call: Invocation, facts: Facts, *, only: Sequence[str], offline: bool) -> Diagnosis:
     """The diagnosis of this machine, told while it is made."""
     host = call.host
     checks = [one for one in chosen(only) if not (offline and one.asks == "network")]
+    if not checks:
+        raise UsageError(
+            f"--offline leaves out {', '.join(only)}, and nothing is left to look at",
+            fix="leave --offline out",
+            code="usage.odd-pair",
+        )
     waiting = {one.name for one in checks}
     begun = host.monotonic()
 
     def ended(outcome: Outcome) -> None:
         waiting.discard(outcome.check.name)
-        names = ", ".join(name for name in (one.name for one in checks) if name in waiting)
+        names = ", ".join(one.name for one in checks if one.name in waiting)
         took_s = host.monotonic() - begun
         if took_s > _QUIET_S:
             call.tell(Progress("looking", took_s, names))
 
-    return diagnose(checks, facts, on_end=ended)
+    return diagnose(checks, facts, is_whole=not only, on_end=ended)
 
 
 def chosen(only: Sequence[str]) -> tuple[Check, ...]:
@@ -243,7 +272,7 @@ def describe(diagnosis: Diagnosis) -> dict[str, object]:
 
 def diagnosis_text(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool) -> str:
     """The verdict, what was found with what to type, and a line for each check."""
-    mark, colour = ("✓", "green") if diagnosis.can_serve else ("✗", "red")
+    mark, colour = ("✗", "red") if diagnosis.errors else ("✓", "green")
     lines = [f"{paint(mark, colour, stream)} {paint(diagnosis.verdict, 'bold', stream)}", ""]
     follows: dict[str, list[str]] = {}
     for hidden, cause in diagnosis.follows:
@@ -256,6 +285,7 @@ def diagnosis_text(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool) -> s
             lines.append(f"  from it follow: {', '.join(dict.fromkeys(names))}")
     if told:
         lines.append("")
+    show_all = show_all or not diagnosis.is_whole
     lines += _check_lines(diagnosis.outcomes, stream, show_all=show_all)
     lines += _closing(diagnosis, show_all=show_all)
     return "\n".join(lines)
@@ -266,8 +296,9 @@ def _check_lines(outcomes: Sequence[Outcome], stream: TextIO, *, show_all: bool)
     width = max((len(one.check.name) for one in shown), default=0)
     lines = []
     for one in shown:
-        says = _fitted(one.says, width + 4, stream)
-        lines.append(f"{paint(*_MARKS[one.status], stream)} {one.check.name:{width}}  {says}")
+        mark, colour = _MARKS[one.status]
+        line = f"{mark} {one.check.name:{width}}  {one.says}"
+        lines.append(paint(mark, colour, stream) + fitted(line, " " * (width + 4), stream).removeprefix(mark))
     return lines
 
 
@@ -276,18 +307,6 @@ def _is_told(outcome: Outcome) -> bool:
     if outcome.status in ("ok", "info"):
         return outcome.check.name in _FIRST
     return outcome.status != "not-here"
-
-
-def _fitted(text: str, indent: int, stream: TextIO) -> str:
-    """`text` in the lines that a terminal has room for, below each other."""
-    if not stream.isatty():
-        return text
-    import shutil
-    import textwrap
-
-    room = max(30, shutil.get_terminal_size().columns - indent - 1)
-    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
-    return ("\n" + " " * indent).join(lines)
 
 
 def _closing(diagnosis: Diagnosis, *, show_all: bool) -> list[str]:

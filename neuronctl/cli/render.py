@@ -163,17 +163,17 @@ def _error_text(error: NeuronctlError, stream: TextIO) -> str:
 def finding_text(finding: Finding, stream: TextIO, *, indent: int = 0) -> str:
     """A finding in two to three lines; on a terminal in as many as its width asks for, less `indent`."""
     place = f" ({finding.place})" if finding.place else ""
-    text = _fitted(f"{finding.severity} {finding.id}: {finding.message}{place}", "  ", stream, indent)
+    text = fitted(f"{finding.severity} {finding.id}: {finding.message}{place}", "  ", stream, indent)
     head = paint(finding.severity, _SEVERITY_COLOURS[finding.severity], stream)
     text = head + text.removeprefix(finding.severity) + "\n"
     if finding.fix:
-        fix = _fitted(f"  try: {finding.fix}", "       ", stream, indent)
+        fix = fitted(f"  try: {finding.fix}", "       ", stream, indent)
         text += f"  {paint('try', 'cyan', stream)}" + fix.removeprefix("  try") + "\n"
     return text
 
 
-def _fitted(text: str, hanging: str, stream: TextIO, indent: int) -> str:
-    """`text` broken between words for the width of a terminal; as it is for a file or a pipe."""
+def fitted(text: str, hanging: str, stream: TextIO, indent: int = 0) -> str:
+    """`text` broken between words for the width of a terminal, less `indent`; as it is for a file."""
     if not stream.isatty():
         return text
     import shutil

@@ -19,8 +19,8 @@ _NO_DEVICE = (
 )
 # Cause → its consequences, as patterns of ids. Where a cause is found, what it brings about is not told.
 CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
-    "stack.no-python": ("stack.*", "artifact.*", "profile.*"),
-    "stack.broken-python": ("stack.*", "artifact.*", "profile.*"),
+    "stack.no-python": ("stack.*", "artifact.*", "profile.backend-not-supported"),
+    "stack.broken-python": ("stack.*", "artifact.*", "profile.backend-not-supported"),
     "stack.pypi-placeholder": (
         "stack.plugin-missing",
         "stack.missing-module",
@@ -42,23 +42,14 @@ CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
     "devices.driver-too-old": ("devices.neuron-ls",),
     "devices.driver-too-new": ("devices.neuron-ls",),
     "devices.no-access": ("devices.neuron-ls",),
-    "devices.orphaned-workers": ("devices.cores-in-use", "devices.shared", "devices.all-held"),
-    "devices.all-held": ("devices.cores-in-use", "devices.shared"),
+    # It names the cores, and those that are free.
+    "devices.cores-in-use": ("devices.all-held", "devices.held"),
     "machine.lnc-impossible": ("machine.lnc-places", "machine.lnc-mismatch", "machine.lnc-unsupported"),
     "machine.lnc-places": ("machine.lnc-mismatch",),
-    "disk.full": (
-        "disk.nearly-full",
-        "disk.not-writable",
-        "store.full",
-        "store.unusable",
-        "store.not-writable",
-    ),
-    "disk.no-answer": ("store.*", "disk.cannot-be-looked-at"),
     "hub.unreachable": ("hub.bad-token", "hub.no-access", "model.download-failed"),
     "hub.model-unreachable": ("hub.unreachable", "hub.no-access", "model.download-failed"),
     "hub.bad-token": ("hub.no-access", "model.bad-token", "model.gated"),
     "hub.no-access": ("model.bad-token", "model.gated", "model.unknown"),
-    "port.in-use": ("server.port-in-use",),
 }
 _WORST: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 
@@ -68,7 +59,8 @@ def split_consequences(
 ) -> tuple[tuple[Finding, ...], tuple[tuple[Finding, Finding], ...]]:
     """Root causes in their order, and pairs of a hidden finding and the cause that it follows from.
 
-    A cause becomes as severe as the worst of what follows from it: it is all that is told.
+    A cause becomes as severe as the worst of what follows from it: it is all that is told. What follows from
+    a consequence follows from the root.
     """
     found = list(findings)
     present = {finding.id: finding for finding in reversed(found)}
@@ -79,6 +71,13 @@ def split_consequences(
                 continue
             if any(fnmatchcase(finding.id, pattern) for pattern in patterns):
                 hidden[number] = present[cause]
+    by_id = {found[number].id: direct for number, direct in hidden.items()}
+    for number, root in hidden.items():
+        passed = {root.id}
+        while (further := by_id.get(root.id)) is not None and further.id not in passed:
+            root = further
+            passed.add(root.id)
+        hidden[number] = root
     worst: dict[str, Severity] = {}
     for number, cause_finding in hidden.items():
         severity = found[number].severity

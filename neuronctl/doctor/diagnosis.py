@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from neuronctl.doctor.causes import split_consequences
 from neuronctl.doctor.check import Check, Outcome, Remedy
 from neuronctl.doctor.facts import Facts
-from neuronctl.doctor.run import OnEnd, run_checks
-from neuronctl.errors import Exit, NeuronctlError
+from neuronctl.doctor.run import OnEnd, run_checks, within
+from neuronctl.errors import Exit
 from neuronctl.result import Finding
 from neuronctl.rules.rule import by_severity
+
+# The check whose answer the question for a profile hangs on.
+PROFILE = "profile"
+# The checks have found it out, unless one of them still waits for a disk or a driver that hangs.
+_BACKEND_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,8 @@ class Diagnosis:
 
     `backend` is the one that is meant, None where nobody could tell. `findings` are root causes, errors
     first, each in the order of the checks; `follows` are pairs of a finding that is not told and its cause.
-    `outcomes` are of all checks in their order.
+    `outcomes` are of all checks in their order; `is_whole` says that these are all that there are, so that
+    they allow a verdict.
     """
 
     backend: str | None
@@ -28,6 +35,7 @@ class Diagnosis:
     outcomes: tuple[Outcome, ...]
     findings: tuple[Finding, ...]
     follows: tuple[tuple[Finding, Finding], ...]
+    is_whole: bool = True
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -47,8 +55,16 @@ class Diagnosis:
         )
 
     @property
-    def can_serve(self) -> bool:
-        return not self.errors
+    def can_serve(self) -> bool | None:
+        """Whether nothing stops it; None where only some checks were run, or there is no plan."""
+        if self.errors:
+            return False
+        return True if self.is_whole and self._no_plan is None else None
+
+    @property
+    def _no_plan(self) -> str | None:
+        """Why there is no plan of the profile that was named."""
+        return next((one.says for one in self.unknown if one.check.name == PROFILE and self.profile), None)
 
     @property
     def verdict(self) -> str:
@@ -57,6 +73,12 @@ class Diagnosis:
         how = f" with the {self.backend} backend" if self.backend else ""
         if self.errors:
             return f"This machine cannot serve {what}{how}: {self.errors[0].message}"
+        if not self.is_whole:
+            names = ", ".join(outcome.check.name for outcome in self.outcomes)
+            found = "nothing that stops it" if self.findings or self.unknown else "nothing wrong"
+            return f"Looked at {names} only, and found {found}."
+        if self._no_plan is not None:
+            return f"Whether this machine can serve {what}{how} is not known: its plan {self._no_plan}."
         doubt = ""
         if self.unknown:
             count = len(self.unknown)
@@ -64,12 +86,14 @@ class Diagnosis:
         return f"This machine can serve {what}{how}{doubt}."
 
     def exit_code(self, *, strict: bool = False) -> Exit:
-        """0 where nothing stops it; else that of the first error's check.
+        """0 where nothing stops it; else that of the first error's check, and 1 where there is no plan.
 
         `strict` asks for 1 where there is a warning, or a check could not run.
         """
         if self.errors:
             return self._code_of(self.errors[0])
+        if self._no_plan is not None:
+            return Exit.ANSWER_IS_NO
         doubtful = self.unknown or any(finding.severity == "warning" for finding in self.findings)
         return Exit.ANSWER_IS_NO if strict and doubtful else Exit.DONE
 
@@ -84,21 +108,22 @@ def diagnose(
     checks: Sequence[Check],
     facts: Facts,
     *,
+    is_whole: bool = True,
     on_end: OnEnd = lambda outcome: None,
 ) -> Diagnosis:
-    """Run the checks, and put what they found in order."""
+    """Run the checks, and put what they found in order. `is_whole`: see Diagnosis."""
     outcomes = run_checks(checks, facts, on_end=on_end)
     roots, follows = split_consequences(_each_once(outcomes))
-    try:
-        backend = facts.backend
-    except NeuronctlError:
-        backend = None
+    backend: str | None = None
+    with suppress(Exception):  # what is wrong with finding it out is for the checks to say
+        backend = within(_BACKEND_S, lambda: facts.backend)
     return Diagnosis(
         backend=backend,
         profile=facts.request.reference if facts.request else None,
         outcomes=outcomes,
         findings=by_severity(roots),
         follows=follows,
+        is_whole=is_whole,
     )
 
 

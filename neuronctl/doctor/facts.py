@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from neuronctl.short_command import Finished
 
 T = TypeVar("T")
+_OWN = ("http://127.0.0.1", "https://127.0.0.1", "http://[::1]", "https://[::1]", "http://localhost")
 
 
 class Once(Generic[T]):
@@ -55,10 +57,12 @@ class Once(Generic[T]):
 class RememberingHost(Host):
     """A Host that asks each question of a command or a web address once, however many checks ask it.
 
-    All it knows of the world it has from `inner`.
+    What it has of the world it has from `inner`, but for the monotonic clock. `offline`: nobody is asked but
+    this machine's own servers.
     """
 
     inner: Host = field(default_factory=Host)
+    offline: bool = False
     _answers: dict[object, Once[object]] = field(default_factory=dict, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
@@ -77,6 +81,8 @@ class RememberingHost(Host):
         timeout_s: float = 5.0,
     ) -> Response:
         """See Host.http."""
+        if self.offline and not url.startswith(_OWN):
+            return Response(0, "nobody is asked: --offline")
         ask = partial(self.inner.http, method, url, body=body, headers=headers, timeout_s=timeout_s)
         return cast(Response, self._once(("http", method, url), ask))
 
@@ -98,11 +104,18 @@ class Facts:
     """What is known of this machine, and what the user asked about.
 
     `request` names the profile that is to run, None where none was named; `python` is the serving Python
-    that was named. Each fact raises what finding it out raises.
+    that was named; `offline` asks nobody but this machine. Each fact raises what finding it out raises.
     """
 
-    def __init__(self, host: Host, *, request: Request | None = None, python: str | None = None) -> None:
-        self.host: Host = RememberingHost(host.environ, host.cwd, host.root, host)
+    def __init__(
+        self,
+        host: Host,
+        *,
+        request: Request | None = None,
+        python: str | None = None,
+        offline: bool = False,
+    ) -> None:
+        self.host: Host = RememberingHost(host.environ, host.cwd, host.root, host, offline)
         self.request = request
         self.machine: Once[Machine] = Once(lambda: detect_machine(self.host))
         self.stack: Once[Stack] = Once(lambda: detect_stack(self.host, python))
@@ -144,14 +157,15 @@ class Facts:
         return bool(machine.devices or machine.driver or machine.instance is not None)
 
     def obey(self, rules: Iterable[Rule]) -> tuple[Finding, ...]:
-        """What these rules find without a profile: those about the backend.
+        """What these rules find of machine, software and environment: those about the backend.
 
         Where Neuron's packages are there and the processor would serve, those about Neuron's too.
         """
         from neuronctl.rules.rule import check
         from neuronctl.stack.installation import IMPORT_NAMES
 
-        stack = self.usable_stack
+        rules = tuple(rules)
+        stack = self.usable_stack if rules else None
         if stack is None:
             return ()  # they look at it too; what is to be done first, its own check says
         meant = {self.backend}
@@ -181,9 +195,12 @@ class Facts:
         return None if self.request is None else plan_request(self.request, self.host)
 
     def _situation(self) -> Situation:
-        from neuronctl.doctor.nobody import situation_without_profile
+        from neuronctl.doctor.nobody import bare_situation
 
-        return situation_without_profile(self.backend, self.machine(), self.stack(), self.environ)
+        profile = None
+        with suppress(NeuronctlError):  # the check of the profile says so
+            profile = self.profile()
+        return bare_situation(profile, self.backend, self.machine(), self.stack(), self.environ)
 
 
 def nearest_existing(path: Path) -> Path:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from neuronctl.doctor.check import CannotTell, Check, NotHere, Outcome, Status, status_of
 from neuronctl.doctor.facts import Facts
@@ -15,6 +16,7 @@ from neuronctl.result import Finding
 from neuronctl.secret import hide_passwords
 
 OnEnd = Callable[[Outcome], None]
+T = TypeVar("T")
 
 
 def run_checks(
@@ -52,6 +54,26 @@ def run_checks(
     return tuple(outcomes[number] for number in range(len(checks)))
 
 
+def within(limit_s: float, make: Callable[[], T]) -> T:
+    """What `make` gives, in a thread of its own; its error; or TimeoutError, and it is left behind."""
+    ended: queue.SimpleQueue[tuple[list[T], Exception | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            ended.put(([make()], None))
+        except Exception as error:
+            ended.put(([], error))
+
+    threading.Thread(target=run, name="within", daemon=True).start()
+    try:
+        made, error = ended.get(timeout=limit_s)
+    except queue.Empty:
+        raise TimeoutError(f"did not come to an end in {limit_s:g} s") from None
+    if error is not None:
+        raise error
+    return made[0]
+
+
 def _run_one(check: Check, facts: Facts) -> Outcome:
     begun = time.monotonic()
 
@@ -59,12 +81,9 @@ def _run_one(check: Check, facts: Facts) -> Outcome:
         return Outcome(check, status, says, findings, took_s=time.monotonic() - begun)
 
     try:
-        seen = check.look(facts)
-        findings = (*seen.findings, *(facts.obey(check.rules) if check.rules else ()))
+        return _look(check, facts, ended)
     except NotHere as reason:
         return ended("not-here", str(reason))
-    except CannotTell as reason:
-        return ended("cannot-tell", str(reason))
     except NeuronctlError as error:
         findings = tuple(_as_finding(one) for one in _each(error))
         return replace(ended("error", findings[0].message, findings), failed_with=error.exit_code)
@@ -72,9 +91,18 @@ def _run_one(check: Check, facts: Facts) -> Outcome:
         return ended(
             "cannot-tell", hide_passwords(f"a mistake of neuronctl's: {type(error).__name__}: {error}")
         )
-    return Outcome(
-        check, status_of(findings), seen.says, findings, seen.data, seen.remedies, time.monotonic() - begun
-    )
+
+
+def _look(check: Check, facts: Facts, ended: Callable[..., Outcome]) -> Outcome:
+    """What the check saw, and what its rules find; those are asked where it could not look, too."""
+    try:
+        seen = check.look(facts)
+    except CannotTell as reason:
+        findings = facts.obey(check.rules)
+        return ended(status_of(findings) if findings else "cannot-tell", str(reason), findings)
+    findings = (*seen.findings, *facts.obey(check.rules))
+    outcome = ended(status_of(findings), seen.says, findings)
+    return replace(outcome, data=seen.data, remedies=seen.remedies)
 
 
 def _late(check: Check) -> Outcome:

@@ -210,7 +210,7 @@ def test_the_profile_s_cores_in_use_stop_it(machine: Machine) -> None:
     said = one.run("doctor", "p.yaml", QUIET)
     assert said.code != 0
     assert "4242" in said.out
-    assert "from it follow: devices.cores-in-use" in said.out
+    assert "from it follow: devices.all-held" in said.out
 
 
 def test_orphaned_workers_are_ended_by_fix(machine: Machine) -> None:
@@ -235,7 +235,7 @@ def test_orphaned_workers_are_ended_by_fix(machine: Machine) -> None:
         assert "neuronctl doctor --fix --yes" in refused.err
         assert worker.poll() is None
         mended = one.run("doctor", QUIET, "--fix", "--yes")
-        assert f"kill {worker.pid}" in mended.err
+        assert f"end the orphaned worker {worker.pid} (VLLM::Worker_TP0, " in mended.err
         assert until(lambda: worker.poll() is not None, "the worker to end")
     finally:
         worker.kill()
@@ -260,6 +260,40 @@ def test_counters_that_nobody_may_read(machine: Machine) -> None:
     said = one.run("doctor", QUIET)
     assert "? device memory errors" in said.out
     assert "1 check could not run" in said.out.splitlines()[0]
+
+
+def test_workers_of_a_server_that_is_process_one_are_no_orphans(machine: Machine) -> None:
+    """As in a container whose entry point is vllm serve."""
+    one = machine()
+    write(one.root, "/proc/1/stat", "1 (vllm) S 0 1 1 0\n")
+    write(one.root, "/proc/1/status", "Uid:\t0\t0\t0\t0\n")
+    write(one.root, "/proc/1/cmdline", "/opt/venv/bin/python\0/opt/venv/bin/vllm\0serve\0/model\0")
+    write(one.root, "/proc/77/stat", "77 (VLLM::EngineCore) S 1 1 1 0\n")
+    write(one.root, "/proc/77/status", "Uid:\t0\t0\t0\t0\n")
+    write(one.root, "/proc/77/cmdline", "VLLM::EngineCore\0")
+    change_listing(
+        one.root,
+        lambda listing: listing[0]["neuron_processes"].append({"pid": 77, "command": "VLLM::EngineCore"}),
+    )
+    said = one.run("doctor", QUIET, "--json")
+    assert "devices.orphaned-workers" not in ids(said)
+    assert "devices.all-held" in ids(said)
+    assert said.envelope["data"]["remedies"] == []
+
+
+def test_a_stale_lnc_that_is_passed_over_does_no_harm(machine: Machine) -> None:
+    one = machine()
+    write(one.root, "/opt/aws/neuron/logical_nc_config", "NEURON_LOGICAL_NC_CONFIG=2\n")
+    said = one.run("doctor", QUIET, "--json", env={"NEURON_LOGICAL_NC_CONFIG": "1"})
+    said.expect(0)
+    assert ids(said, "warning") == {"machine.lnc-places"}
+
+
+@pytest.mark.parametrize(
+    "words", [("--yes",), ("--watch", "--fix"), ("--watch", "--check", "pip"), ("--check", "hub", QUIET)]
+)
+def test_flags_of_which_one_would_do_nothing(terminal: Terminal, words: tuple[str, ...]) -> None:
+    terminal.run("doctor", *words).expect(2)
 
 
 def test_an_lnc_that_the_chip_does_not_have(machine: Machine) -> None:
@@ -396,6 +430,7 @@ def test_one_check_alone_and_a_name_that_is_none(machine: Machine) -> None:
     said = one.run("doctor", "--check", "driver", "--check", "cores in use", "--json")
     said.expect(0)
     assert set(by_name(said)) == {"driver", "cores-in-use"}
+    assert said.envelope["data"]["can_serve"] is None
     wrong = one.run("doctor", "--check", "drivr")
     wrong.expect(2)
     assert "did you mean driver?" in wrong.err

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from neuronctl.doctor.check import CannotTell, NotHere, Remedy, Seen, Trouble, check
 from neuronctl.doctor.facts import Facts
+from neuronctl.errors import MachineUnfit
+from neuronctl.host import Host
 from neuronctl.machine.cage import find_cage
 from neuronctl.machine.detect import Machine
 from neuronctl.machine.devices import device_indexes
 from neuronctl.machine.process import Process, read_process
+from neuronctl.machine.server_process import find_servers
 from neuronctl.result import Finding
 from neuronctl.rules import container, devices, machine
 from neuronctl.stack.installation import IMPORT_NAMES
@@ -279,7 +284,7 @@ def cores_in_use(facts: Facts) -> Seen:
     free = len(found.devices) - len(held)
     if not pids:
         return Seen(f"nobody holds any of {_count(len(found.core_ids), 'core')}", data=data)
-    orphans = [one for one in known.values() if _is_orphan(one)]
+    orphans = [one for one in known.values() if _is_orphan(one, facts.host)]
     findings = [_orphaned(orphans)] if orphans else []
     who = ", ".join(str(known[pid]) if pid in known else f"{pid} (of another container)" for pid in pids[:4])
     who += f" and {len(pids) - 4} more" if len(pids) > 4 else ""
@@ -289,14 +294,38 @@ def cores_in_use(facts: Facts) -> Seen:
     if rest:
         findings.append((HELD if free else ALL_HELD)(message, fix=stop))
     remedies = tuple(
-        Remedy("devices.orphaned-workers", f"end the orphaned worker {one}", ("kill", str(one.pid)))
+        Remedy("devices.orphaned-workers", f"end the orphaned worker {one}", act=partial(_end_orphan, one))
         for one in orphans
     )
     return Seen(message, tuple(findings), data=data, remedies=remedies)
 
 
-def _is_orphan(process: Process) -> bool:
-    return process.name.startswith("VLLM::") and (process.parent == 1 or process.state == "Z")
+def _is_orphan(process: Process, host: Host) -> bool:
+    """Whether whoever started this worker has ended. In a container the server may be process 1 itself."""
+    if not process.name.startswith("VLLM::") or process.parent != 1 or process.state == "Z":
+        return False
+    return all(server.process.pid != 1 for server in find_servers(host))
+
+
+def _end_orphan(process: Process, host: Host) -> str:
+    """End it, unless its number is another process' by now, or it has ended. Raises MachineUnfit."""
+    import os
+    import signal
+
+    now = read_process(host, process.pid)
+    if now is None or now.name != process.name or not _is_orphan(now, host):
+        return "it has ended by itself"
+    try:
+        os.kill(process.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return "it has ended by itself"
+    except PermissionError:
+        raise MachineUnfit(
+            f"process {process} is another user's",
+            fix=f"sudo kill {process.pid}",
+            code="machine.not-ours",
+        ) from None
+    return "asked to end; its cores are free when neuron-ls shows it no more"
 
 
 def _orphaned(orphans: list[Process]) -> Finding:
@@ -337,15 +366,22 @@ def lnc(facts: Facts) -> Seen:
     found = _neuron_machine(facts)
     if found.instance is None and not found.devices:
         raise NotHere("the chip is not known")
+    listed = None if found.listing_trouble else next((one.lnc for one in found.devices if one.lnc), None)
     said = {
         "NEURON_LOGICAL_NC_CONFIG": facts.environ.get("NEURON_LOGICAL_NC_CONFIG", "").strip() or None,
-        "neuron-ls": next((str(one.lnc) for one in found.devices if one.lnc), None),
+        "neuron-ls": str(listed or "") or None,
         "/opt/aws/neuron/logical_nc_config": str(configured_lnc(facts.host) or "") or None,
     }
     places = {place: value for place, value in said.items() if value is not None}
     data: dict[str, object] = {"lnc": found.lnc, "from": found.lnc_source, "said": places}
     supported = found.instance.lnc_supported if found.instance else (1, 2)
-    wrong = {place: value for place, value in places.items() if value not in map(str, supported)}
+    # Only the first place is followed; one that is passed over does no harm but to whoever believes it.
+    in_force = next(iter(places), None)
+    wrong = {
+        place: value
+        for place, value in places.items()
+        if place == in_force and value not in map(str, supported)
+    }
     findings = [
         LNC_UNKNOWN(
             f"{place} says LNC {value[:20]}, and {found.instance_name or 'Neuron'} has LNC "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from neuronctl.doctor.check import CannotTell, NotHere, Seen, Trouble, check
+from neuronctl.doctor.diagnosis import PROFILE
 from neuronctl.doctor.facts import Facts
 from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, Exit, NeuronctlError
 
@@ -10,7 +11,7 @@ from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, Exit, NeuronctlEr
 _SLOW_S = 60.0
 
 
-@check("profile", "The profile that is to run", exit_code=Exit.ANSWER_IS_NO, timeout_s=_SLOW_S)
+@check(PROFILE, "The profile that is to run", exit_code=Exit.ANSWER_IS_NO, timeout_s=_SLOW_S)
 def profile(facts: Facts) -> Seen:
     """The whole plan of `--profile NAME`, with all that its [rules](../rules.md) find.
 

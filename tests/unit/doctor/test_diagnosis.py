@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from neuronctl.doctor import causes
 from neuronctl.doctor.causes import split_consequences
 from neuronctl.doctor.check import CannotTell, Check, NotHere, Outcome, Remedy, Seen, Trouble, check
 from neuronctl.doctor.diagnosis import Diagnosis, diagnose
@@ -17,8 +19,11 @@ from neuronctl.doctor.mend import mend
 from neuronctl.doctor.run import run_checks
 from neuronctl.errors import Exit, MachineUnfit, ProfileError, ProfileErrors, StackUnfit
 from neuronctl.host import Host, Response
+from neuronctl.machine.detect import Machine
+from neuronctl.pipeline import Request
 from neuronctl.result import Finding
-from tests.plan_sample import sample_host, sample_machine, sample_stack
+from neuronctl.rules import cpu
+from tests.plan_sample import MINIMAL, sample_host, sample_machine, sample_stack
 
 BAD = Trouble("test.bad", "error", "It is bad.", "test")
 ODD = Trouble("test.odd", "warning", "It is odd.", "test")
@@ -225,3 +230,85 @@ def test_mending_asks_and_one_failure_does_not_stop_the_next(tmp_path: Path) -> 
     ]
     assert done == ["acted"]
     assert len(asked) == 3
+
+
+def test_a_fact_that_hangs_ends_with_its_checks(tmp_path: Path) -> None:
+    """As where the folder of the store lies on a server of files that is gone."""
+    release = threading.Event()
+    facts = facts_of(tmp_path)
+
+    def hang() -> Machine:
+        release.wait(60)
+        return sample_machine()
+
+    facts.machine = Once(hang)
+    begun = time.monotonic()
+
+    def look(facts: Facts) -> Seen:
+        return Seen(facts.backend)
+
+    try:
+        found = diagnose((made(look, timeout_s=0.2),), facts)
+    finally:
+        release.set()
+    assert time.monotonic() - begun < 30
+    assert (found.backend, found.outcomes[0].status) == (None, "cannot-tell")
+    assert "1 check could not run" in found.verdict
+
+
+def test_what_came_in_between_does_not_end_the_diagnosis(tmp_path: Path) -> None:
+    facts = facts_of(tmp_path)
+
+    def fail() -> Machine:
+        raise PermissionError("somewhere")
+
+    facts.machine = Once(fail)
+    found = diagnose((made(lambda facts: Seen(facts.backend)),), facts)
+    assert found.backend is None
+    assert "PermissionError" in found.outcomes[0].says
+
+
+def test_rules_are_asked_where_the_check_could_not_look(tmp_path: Path) -> None:
+    facts = facts_of(tmp_path)
+    facts.machine = Once(lambda: replace(sample_machine(), compiler=""))
+    (outcome,) = run_checks((made(raising(CannotTell("dark")), rules=(cpu.no_compiler,)),), facts)
+    assert (outcome.status, [one.id for one in outcome.findings]) == ("error", ["cpu.no-compiler"])
+
+
+def test_rules_see_what_the_profile_says(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(
+        f"{MINIMAL}artifacts: {{policy: never}}\nengine: {{enforce_eager: true}}\n"
+    )
+    facts = Facts(sample_host(tmp_path), request=Request("./p.yaml"))
+    facts.machine = Once(lambda: replace(sample_machine(), compiler=""))
+    facts.stack = Once(sample_stack)
+    assert facts.obey((cpu.no_compiler,)) == ()
+
+
+def test_a_part_of_the_checks_allows_no_verdict(tmp_path: Path) -> None:
+    found = diagnose((made(finding(), "pip"),), facts_of(tmp_path), is_whole=False)
+    assert (found.verdict, found.can_serve) == ("Looked at pip only, and found nothing wrong.", None)
+    bad = diagnose((made(finding(BAD("x")), "pip"),), facts_of(tmp_path), is_whole=False)
+    assert bad.can_serve is False
+
+
+def test_what_follows_from_a_consequence_follows_from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"a": ("b",), "b": ("c",)}
+    monkeypatch.setattr(causes, "CONSEQUENCES", table)
+    roots, follows = split_consequences([of("a", "info"), of("b", "warning"), of("c", "error")])
+    assert [(one.id, one.severity) for one in roots] == [("a", "error")]
+    assert {(hidden.id, root.id) for hidden, root in follows} == {("b", "a"), ("c", "a")}
+
+
+def test_a_mistake_in_a_profile_is_told_beside_a_missing_python() -> None:
+    found = [of("stack.no-python", "error"), of("profile.unknown-key", "error")]
+    assert split_consequences(found)[0] == tuple(found)
+
+
+def test_a_profile_whose_plan_is_not_known_allows_no_verdict(tmp_path: Path) -> None:
+    facts = Facts(sample_host(tmp_path), request=Request("p.yaml"))
+    facts.machine, facts.stack = Once(sample_machine), Once(sample_stack)
+    late = made(raising(CannotTell("did not come to an end in 60 s")), "profile")
+    found = diagnose((late,), facts)
+    assert found.verdict.endswith("is not known: its plan did not come to an end in 60 s.")
+    assert (found.can_serve, found.exit_code()) == (None, Exit.ANSWER_IS_NO)
