@@ -92,8 +92,7 @@ def disks(facts: Facts) -> Seen:
     said = []
     for group in _by_file_system(rooms):
         findings += _judge(group)
-        one = next(iter(group.values()))
-        said.append(f"{_and(group)}: {say_bytes(one.free_bytes)} free of {say_bytes(one.size_bytes)}")
+        said.append(f"{_and(group)}: {_free(next(iter(group.values())))}")
     for name, room in rooms.items():
         if isinstance(room, Silence):
             findings.append(_silent(name, room, places[name], mounts))
@@ -197,6 +196,13 @@ def _by_file_system(rooms: Mapping[str, Room | Silence]) -> list[dict[str, Room]
     return list(groups.values())
 
 
+def _free(room: Room) -> str:
+    """What is free; ramfs, tmpfs with size=0 and some file systems in user space tell nothing of it."""
+    if room.size_bytes == 0:
+        return "no limit known"
+    return f"{say_bytes(room.free_bytes)} free of {say_bytes(room.size_bytes)}"
+
+
 def _judge(rooms: Mapping[str, Room]) -> Iterator[Finding]:
     """What is wrong with one file system; `rooms` are the places on it."""
     for name, room in rooms.items():
@@ -213,12 +219,13 @@ def _judge(rooms: Mapping[str, Room]) -> Iterator[Finding]:
     where += f" ({room.folder})"
     fix = f"free some space, or {_elsewhere(open_ones)}"
     stops = STORE in open_ones or TEMPORARY in open_ones
-    if room.free_bytes == 0 or (room.files and room.free_files == 0):
-        what = "byte" if room.free_bytes == 0 else "inode"
+    is_full = room.size_bytes > 0 and room.free_bytes == 0
+    if is_full or (room.files and room.free_files == 0):
+        what = "byte" if is_full else "inode"
         yield (FULL if stops else NEARLY_FULL)(f"not a single {what} is free {where}", fix=fix)
         return
     little = _LITTLE_TEMPORARY_BYTES if open_ones == [TEMPORARY] else _LITTLE_BYTES
-    if room.free_bytes < little:
+    if room.size_bytes > 0 and room.free_bytes < little:
         free, size = say_bytes(room.free_bytes), say_bytes(room.size_bytes)
         yield NEARLY_FULL(f"{free} of {size} are free {where}", fix=fix)
     if room.files and room.free_files < _FEW_FILES * room.files:
@@ -293,8 +300,8 @@ def _as_data(path: Path, room: Room | Silence, mounts: Sequence[Mount]) -> dict[
     return {
         **data,
         "answered": True,
-        "size_bytes": room.size_bytes,
-        "free_bytes": room.free_bytes,
+        "size_bytes": room.size_bytes or None,
+        "free_bytes": room.free_bytes if room.size_bytes else None,
         "inodes": room.files or None,
         "free_inodes": room.free_files if room.files else None,
         "writable": room.closed is None,

@@ -64,8 +64,8 @@ def ids(outcome: Outcome) -> list[str]:
 
 
 def test_three_places_on_one_file_system_are_told_once(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()  # that of the host; the others are not there yet
     outcome = look(checks.disks, tmp_path)
-    (tmp_path / "tmp").mkdir()
     assert outcome.says.count("free of") == 1
     assert outcome.says.startswith("store, hub's cache and temporary files: ")
     assert set(outcome.data) == {"store", "hub_cache", "temporary_files"}
@@ -105,6 +105,25 @@ def test_several_places_on_a_full_disk_are_one_finding(tmp_path: Path, rooms: Ro
     finding = only(list(look(checks.disks, tmp_path).findings))
     assert (finding.id, finding.severity) == ("disk.full", "error")
     assert "store, hub's cache and folder of temporary files live (" in finding.message
+
+
+@pytest.mark.parametrize("name", [STORE, HUB, TEMPORARY])
+def test_a_file_system_that_tells_no_size_is_not_full(tmp_path: Path, rooms: Rooms, name: str) -> None:
+    """ramfs, tmpfs with size=0, file systems in user space without statfs."""
+    rooms[name] = replace(PLENTY, device=9, size_bytes=0, free_bytes=0, files=0, free_files=0)
+    outcome = look(checks.disks, tmp_path)
+    assert (outcome.status, ids(outcome)) == ("ok", [])
+    assert f"{name}: no limit known" in outcome.says
+    told = outcome.data[{STORE: "store", HUB: "hub_cache", TEMPORARY: "temporary_files"}[name]]
+    assert isinstance(told, dict)
+    assert (told["size_bytes"], told["free_bytes"]) == (None, None)
+
+
+def test_inodes_may_be_counted_where_bytes_are_not(tmp_path: Path, rooms: Rooms) -> None:
+    """tmpfs with size=0 and nr_inodes."""
+    rooms[STORE] = replace(PLENTY, size_bytes=0, free_bytes=0, files=1000, free_files=0)
+    finding = only(list(look(checks.disks, tmp_path).findings))
+    assert (finding.id, finding.message[:29]) == ("disk.full", "not a single inode is free wh")
 
 
 @pytest.mark.parametrize(
