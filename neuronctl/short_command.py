@@ -26,13 +26,14 @@ class Finished:
 
     `returncode` is None where it was stopped: it ran out of time, or printed more than anybody can mean.
     `why` says in words why there is no answer to read, as the end of a sentence about the program; None where
-    it ended with 0.
+    it ended with 0. `hangs` if its time ran out.
     """
 
     returncode: int | None
     stdout: str
     stderr: str
     why: str | None = None
+    hangs: bool = False
 
 
 def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], cwd: Path) -> Finished:
@@ -58,8 +59,10 @@ def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], 
         return Finished(127, "", str(error), f"cannot be started: {error}")
     assert child.stdout is not None and child.stderr is not None
     texts: dict[IO[bytes], bytearray] = {child.stdout: bytearray(), child.stderr: bytearray()}
+    deadline = time.monotonic() + timeout_s
     try:
-        why = _drain(child, texts, time.monotonic() + timeout_s, timeout_s)
+        why = _drain(child, texts, deadline, timeout_s)
+        hangs = why is not None and time.monotonic() >= deadline
     finally:
         _end(child)
         for stream in texts:
@@ -72,7 +75,7 @@ def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], 
         said = (err.strip() or out.strip()).splitlines()
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
         why = ended + (f", saying: {said[-1][:200]}" if said else ", saying nothing")
-    return Finished(code, out, err, why)
+    return Finished(code, out, err, why, hangs)
 
 
 def _drain(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from neuronctl.errors import MachineUnfit
+from neuronctl.machine.room import free_bytes
 
 # EFBIG: a file size limit (`ulimit -f`) ends a write as a full disk does.
 _FULL = {
@@ -33,17 +34,6 @@ _BROKEN = {
     errno.ENOSYS: "its file system lacks an operation the store needs",
     errno.EOPNOTSUPP: "its file system lacks an operation the store needs",
 }
-
-
-def free_bytes(path: Path) -> int | None:
-    """Bytes an ordinary user may still write where `path` is or would be; None where nobody can say."""
-    for place in (path, *path.parents):
-        try:
-            facts = os.statvfs(place)
-        except OSError:
-            continue
-        return facts.f_bavail * facts.f_frsize
-    return None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from neuronctl.doctor.utilisation import Utilisation, read_monitor
 from neuronctl.host import Host
-from neuronctl.machine.neuron_tool import find_neuron_tool
+from neuronctl.machine.neuron_tool import NOT_INSTALLED, find_neuron_tool
 
 if TYPE_CHECKING:
     import subprocess
@@ -104,7 +104,7 @@ class Monitor:
         self._at = self._host.monotonic()
         program = find_neuron_tool(self._host, "neuron-monitor")
         if program is None:
-            self._trouble = "is neither in PATH nor in /opt/aws/neuron/bin"
+            self._trouble = NOT_INSTALLED
             return
         self._config = _write_config(self._period_s)
         try:

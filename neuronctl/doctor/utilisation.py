@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from neuronctl.host import Host
+from neuronctl.machine.devices import SYSFS
 from neuronctl.machine.reading import list_folder, read_number
 
 _LARGEST = 2**60
 _MOST = 4096
-_SYSFS = ("/sys/devices/virtual/neuron_device", "/sys/class/neuron_device")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def read_sysfs_memory(host: Host, index: int) -> int | None:
     `total` is what is in use now (aws-neuron-sdk, tools/neuron-sys-tools/neuron-sysfs-user-guide.rst); one
     capture has 0 there and the bytes in `present`. Driver 2.31 moved nodes of this tree.
     """
-    for base in _SYSFS:
+    for base in SYSFS:
         device = f"{base}/neuron{index}"
         cores = [name for name in list_folder(host, device) if name.startswith("neuron_core")]
         sums: dict[str, list[int]] = {"total": [], "present": []}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from neuronctl.errors import UsageError
 from neuronctl.host import Host
@@ -23,7 +25,9 @@ from neuronctl.machine.driver import configured_lnc, has_collectives, installed_
 from neuronctl.machine.efa import has_efa
 from neuronctl.machine.identity import identify_instance
 from neuronctl.machine.memory import read_memory
+from neuronctl.machine.mounts import find_mount, read_mounts
 from neuronctl.machine.reading import read_text
+from neuronctl.machine.room import free_bytes
 
 # dlc:2.32.0 vllm/inference/0.24.0.1.1.0/Dockerfile.neuronx:254-258
 _AWS_ENTRY_POINT = "/usr/local/bin/vllm_entrypoint.py"
@@ -40,15 +44,15 @@ class Machine:
 
     `instance_name` is the EC2 type as found, `instance` what the catalog knows of it, `instance_source` who
     named it: `--target`, `DMI`, `neuron-ls` or `IMDSv2`. `devices` are those visible here, in a container
-    fewer than the instance has. `lnc` is how many physical cores make one logical core, `lnc_source` who
-    says so. `driver` is the version that is loaded, `driver_installed` the one on disk. `kernel` is its
-    release. `disk_free_bytes` is counted where neuronctl keeps its artifacts, `filesystem` is the type of
-    file system there. `has_efa` says whether there is an EFA;
-    `has_collectives` whether the collectives library is installed. `hardware_errors` counts uncorrected
-    memory errors of the devices. `listing_trouble` is why neuron-ls, which is asked where there is a device,
-    told nothing (Listing). `in_aws_image` says whether this is a container of AWS's vLLM image, by its entry
-    point. `assumed` means that the machine is another one (`--target`): then nothing was read here,
-    and what the catalog does not state is empty.
+    fewer than the instance has. `lnc` is how many physical cores make one logical core, `lnc_source` who says
+    so. `driver` is the version that is loaded, `driver_installed` the one on disk. `kernel` is its release.
+    `disk_free_bytes` is counted where neuronctl keeps its artifacts, `filesystem` is the type of file system
+    there. `has_efa` says whether there is an EFA; `has_collectives` whether the collectives library is
+    installed. `hardware_errors` counts uncorrected memory errors of the devices. `listing_trouble` is why
+    neuron-ls, which is asked where there is a device, told nothing, `listing_kind` what that comes down to
+    (Listing). `in_aws_image` says whether this is a container of AWS's vLLM image, by its entry point.
+    `assumed` means that the machine is another one (`--target`): then nothing was read here, and what the
+    catalog does not state is empty.
     """
 
     architecture: str
@@ -72,6 +76,7 @@ class Machine:
     has_collectives: bool | None = None
     hardware_errors: int = 0
     listing_trouble: str | None = None
+    listing_kind: Literal["missing", "hangs", "bad"] | None = None
     in_aws_image: bool = False
     assumed: bool = False
 
@@ -113,7 +118,7 @@ def detect_machine(host: Host, target: str | None = None) -> Machine:
         devices = devices or read_sysfs(host, indexes, chip=chip, lnc=lnc or 1)
     elif instance is not None:
         lnc, lnc_source = _lnc(host, (), instance.lnc_default)
-    driver = loaded_driver(host)
+    driver, home = loaded_driver(host), _home(host)
     return Machine(
         architecture=os.uname().machine,
         cpu_model=model,
@@ -130,12 +135,13 @@ def detect_machine(host: Host, target: str | None = None) -> Machine:
         driver=driver,
         driver_installed=installed_driver(host) if driver else None,
         kernel=os.uname().release,
-        disk_free_bytes=_disk_free(host),
-        filesystem=_filesystem(host),
+        disk_free_bytes=free_bytes(home) if home else None,
+        filesystem=_filesystem(host, home) if home else None,
         has_efa=has_efa(host),
         has_collectives=has_collectives(host),
         hardware_errors=count_hardware_errors(host, indexes),
         listing_trouble=listing.trouble if listing else None,
+        listing_kind=listing.kind if listing else None,
         in_aws_image=host.path(_AWS_ENTRY_POINT).is_file(),
     )
 
@@ -174,33 +180,17 @@ def _lnc(host: Host, devices: tuple[NeuronDevice, ...], default: int | None) -> 
     return (default, "default") if default else (None, None)
 
 
-def _disk_free(host: Host) -> int | None:
-    """Of the nearest folder that exists: neuronctl's own is made when it is first needed."""
+def _home(host: Host) -> Path | None:
+    """neuronctl's own folder, which is made when it is first needed; None where it has no place."""
     try:
-        folder = host.neuronctl_home
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        free = os.statvfs(folder)
-    except (OSError, UsageError):
-        return None
-    return free.f_bavail * free.f_frsize
-
-
-def _filesystem(host: Host) -> str | None:
-    """The type of the file system under neuronctl's own folder: that of the longest mount point above it."""
-    try:
-        folder = os.path.realpath(host.neuronctl_home) + "/"
+        return host.neuronctl_home
     except UsageError:
         return None
-    longest, kind = "", None
-    for line in read_text(host, "/proc/self/mounts", 1 << 20).splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        point = fields[1].replace("\\040", " ").rstrip("/") + "/"
-        if folder.startswith(point) and len(point) >= len(longest):
-            longest, kind = point, fields[2]
-    return kind
+
+
+def _filesystem(host: Host, folder: Path) -> str | None:
+    mount = find_mount(os.path.realpath(folder), read_mounts(host))
+    return mount.kind if mount else None
 
 
 def _compiler(host: Host) -> str:

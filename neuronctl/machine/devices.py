@@ -6,14 +6,16 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from neuronctl.host import Host
 from neuronctl.machine.catalog import Chip, chips
+from neuronctl.machine.neuron_tool import NOT_INSTALLED, find_neuron_tool
 from neuronctl.machine.reading import list_folder, read_number, read_text
 
-_NEURON_LS = "/opt/aws/neuron/bin/neuron-ls"
 _TIMEOUT_S = 10.0
-_SYSFS = ("/sys/devices/virtual/neuron_device", "/sys/class/neuron_device")
+# Where the driver shows its devices; which of them there is depends on its version.
+SYSFS = ("/sys/devices/virtual/neuron_device", "/sys/class/neuron_device")
 # 16 devices with a process each take 10 kB; what is far above is no answer of neuron-ls.
 _LONGEST_ANSWER = 4_000_000
 _MOST_DEVICES = 1024
@@ -55,12 +57,14 @@ class NeuronDevice:
 class Listing:
     """What neuron-ls told; all empty where it told nothing. Only newer tools name the instance type.
 
-    `trouble` says in a clause why there is no answer that can be used, as "did not answer in 10 s".
+    `trouble` says in a clause why there is no answer that can be used, as "did not answer in 10 s"; `kind` is
+    what it comes down to: the tool is not installed, hangs, or says something that is no list.
     """
 
     devices: tuple[NeuronDevice, ...] = ()
     instance_name: str | None = None
     trouble: str | None = None
+    kind: Literal["missing", "hangs", "bad"] | None = None
 
 
 def device_indexes(host: Host) -> tuple[int, ...]:
@@ -70,20 +74,14 @@ def device_indexes(host: Host) -> tuple[int, ...]:
 
 
 def ask_neuron_ls(host: Host) -> Listing:
-    """Run `neuron-ls --json-output`: from PATH, else where AWS's package has it, which systemd's PATH lacks.
-
-    Takes up to 10 s where the driver hangs.
-    """
-    import shutil
-
-    program = shutil.which("neuron-ls", path=host.environ.get("PATH", ""))
+    """Run `neuron-ls --json-output`, which takes up to 10 s where the driver hangs."""
+    program = find_neuron_tool(host, "neuron-ls")
     if program is None:
-        installed = host.path(_NEURON_LS)
-        if not os.access(installed, os.X_OK):
-            return Listing(trouble="is neither in PATH nor in /opt/aws/neuron/bin")
-        program = str(installed)
+        return Listing(trouble=NOT_INSTALLED, kind="missing")
     done = host.run([program, "--json-output"], timeout_s=_TIMEOUT_S)
-    return read_neuron_ls(done.stdout) if done.returncode == 0 else Listing(trouble=done.why)
+    if done.returncode == 0:
+        return read_neuron_ls(done.stdout)
+    return Listing(trouble=done.why, kind="hangs" if done.hangs else "bad")
 
 
 def read_neuron_ls(text: str) -> Listing:
@@ -95,16 +93,16 @@ def read_neuron_ls(text: str) -> Listing:
     import json
 
     if not text.strip():
-        return Listing(trouble="printed nothing")
+        return Listing(trouble="printed nothing", kind="bad")
     if len(text) > _LONGEST_ANSWER:
-        return Listing(trouble=f"printed {len(text)} characters, which is no answer of its")
+        return Listing(trouble=f"printed {len(text)} characters, which is no answer of its", kind="bad")
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):
-        return Listing(trouble=f"printed something that is no JSON: {_plain(text)[:60]}")
+        return Listing(trouble=f"printed something that is no JSON: {_plain(text)[:60]}", kind="bad")
     is_list = isinstance(answer, list) and all(isinstance(element, dict) for element in answer)
     if not is_list or not 0 < len(answer) <= _MOST_DEVICES:
-        return Listing(trouble="printed JSON that is no list of devices")
+        return Listing(trouble="printed JSON that is no list of devices", kind="bad")
     devices: list[NeuronDevice] = []
     next_core = 0
     for position, element in enumerate(answer):
@@ -132,7 +130,7 @@ def chip_of(host: Host, indexes: tuple[int, ...]) -> Chip | None:
     Not by `arch_type`, which is NDv3 on Inferentia2 and on Trainium2.
     """
     for index in indexes:
-        for base in _SYSFS:
+        for base in SYSFS:
             path = f"{base}/neuron{index}/info/architecture/device_name"
             if name := read_text(host, path, 100).strip():
                 return next((chip for chip in chips() if chip.device_name == name), None)
@@ -147,7 +145,7 @@ def read_sysfs(
     devices: list[NeuronDevice] = []
     next_core = 0
     for index in indexes:
-        physical = _first(host, index, "core_count") or (chip.physical_cores if chip else 0)
+        physical = first_number(host, index, "core_count") or (chip.physical_cores if chip else 0)
         logical = physical // lnc if physical <= 64 else 0
         devices.append(
             NeuronDevice(
@@ -169,16 +167,23 @@ def count_hardware_errors(host: Host, indexes: tuple[int, ...]) -> int:
     """
     counters = ("mem_ecc_uncorrected", "sram_ecc_uncorrected")
     return sum(
-        _first(host, index, f"stats/hardware/{counter}/total")
-        or _first(host, index, f"stats/hardware/{counter}")
+        first_number(host, index, f"stats/hardware/{counter}/total")
+        or first_number(host, index, f"stats/hardware/{counter}")
         or 0
         for index in indexes
         for counter in counters
     )
 
 
-def _first(host: Host, index: int, path: str) -> int | None:
-    for base in _SYSFS:
+def has_counters(host: Host, indexes: tuple[int, ...]) -> bool:
+    """Whether sysfs shows any device's counters to this user: before driver 2.28 only root may read them."""
+    folders = (host.path(f"{base}/neuron{index}/stats/hardware") for index in indexes for base in SYSFS)
+    return any(os.access(folder, os.R_OK | os.X_OK) for folder in folders)
+
+
+def first_number(host: Host, index: int, path: str) -> int | None:
+    """The number in the first of the trees that has this file of device `index`; None where none has."""
+    for base in SYSFS:
         if (number := read_number(host, f"{base}/neuron{index}/{path}")) is not None:
             return number
     return None

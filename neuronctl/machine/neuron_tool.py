@@ -7,6 +7,7 @@ import os
 from neuronctl.host import Host
 
 _FOLDER = "/opt/aws/neuron/bin"
+NOT_INSTALLED = f"is neither in PATH nor in {_FOLDER}"
 
 
 def find_neuron_tool(host: Host, name: str) -> str | None:

@@ -72,9 +72,7 @@ def measure_rooms(places: Mapping[str, Path], timeout_s: float) -> dict[str, Roo
 def measure_room(path: Path) -> Room:
     """The room where `path` is or would be. Raises OSError; may never return."""
     real = Path(os.path.realpath(path))
-    folder = real
-    while not _exists(folder) and folder != folder.parent:
-        folder = folder.parent
+    folder = nearest_existing(real)
     facts = os.statvfs(folder)
     return Room(
         path=real,
@@ -86,6 +84,25 @@ def measure_room(path: Path) -> Room:
         free_files=facts.f_favail,
         closed=_closed(folder, facts.f_flag),
     )
+
+
+def free_bytes(path: Path) -> int | None:
+    """Bytes that an ordinary user may still write where `path` is or would be; None where nobody can say.
+
+    So it is where the file system reports no blocks at all, as ramfs, which has no limit of its own.
+    """
+    try:
+        room = measure_room(path)
+    except OSError:
+        return None
+    return room.free_bytes if room.size_bytes else None
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the nearest above it that is seen to exist. Raises OSError of a disk or server."""
+    while not _exists(path) and path != path.parent:
+        path = path.parent
+    return path
 
 
 def _exists(path: Path) -> bool:

@@ -49,7 +49,7 @@ def test_a_command_that_cannot_be_started(host: Host, argv: list[str]) -> None:
 def test_a_command_that_takes_too_long(host: Host) -> None:
     code = "import time; print('begun', flush=True); time.sleep(600)"
     done = host.run([sys.executable, "-c", code], timeout_s=2)
-    assert done == Finished(None, "begun\n", "", "did not answer in 2 s")
+    assert done == Finished(None, "begun\n", "", "did not answer in 2 s", hangs=True)
 
 
 def test_what_a_command_started_is_ended_with_it(host: Host, tmp_path: Path) -> None:

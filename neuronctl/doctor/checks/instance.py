@@ -10,7 +10,7 @@ from neuronctl.errors import MachineUnfit
 from neuronctl.host import Host
 from neuronctl.machine.cage import find_cage
 from neuronctl.machine.detect import Machine
-from neuronctl.machine.devices import device_indexes
+from neuronctl.machine.devices import device_indexes, has_counters
 from neuronctl.machine.process import Process, read_process
 from neuronctl.machine.server_process import find_servers
 from neuronctl.result import Finding
@@ -224,9 +224,9 @@ def neuron_ls(facts: Facts) -> Seen:
     if found.listing_trouble is None:
         return Seen(f"tells of {_count(len(found.devices), 'device')}", data=data)
     fix = "see what it says: neuron-ls --json-output; then dmesg | grep -i neuron"
-    if "neither in PATH" in found.listing_trouble:
+    if found.listing_kind == "missing":
         fix = "install aws-neuronx-tools, or put /opt/aws/neuron/bin into PATH"
-    elif "did not answer" in found.listing_trouble:
+    elif found.listing_kind == "hangs":
         fix = "dmesg | grep -i neuron; a driver that hangs is loaded anew with sudo rmmod neuron; "
         fix += "sudo modprobe neuron, or by a restart of the instance"
     finding = NEURON_LS(f"neuron-ls {found.listing_trouble}", fix=fix)
@@ -419,21 +419,10 @@ def memory_errors(facts: Facts) -> Seen:
     indexes = device_indexes(facts.host)
     if not indexes:
         raise NotHere("there is no device")
-    if not _has_counters(facts, indexes):
+    if not has_counters(facts.host, indexes):
         raise CannotTell("the driver shows no counters in sysfs that this user may read")
     data: dict[str, object] = {"uncorrected": found.hardware_errors}
     return Seen("none" if not found.hardware_errors else f"{found.hardware_errors}", data=data)
-
-
-def _has_counters(facts: Facts, indexes: tuple[int, ...]) -> bool:
-    import os
-
-    folders = [
-        facts.host.path(f"{base}/neuron{index}/stats/hardware")
-        for index in indexes
-        for base in ("/sys/devices/virtual/neuron_device", "/sys/class/neuron_device")
-    ]
-    return any(os.access(folder, os.R_OK | os.X_OK) for folder in folders)
 
 
 COLLECTIVES = Trouble(

@@ -74,6 +74,7 @@ def test_cores_are_counted_over_all_devices(name: str, devices: int, cores: int)
 def test_no_answer_is_no_devices(text: str) -> None:
     listing = read_neuron_ls(text)
     assert listing.devices == ()
+    assert listing.kind == "bad"
     assert listing.trouble is not None
     assert listing.trouble.startswith("printed ")
     assert len(listing.trouble) < 120

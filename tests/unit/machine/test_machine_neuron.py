@@ -251,22 +251,28 @@ def test_a_neuron_instance_whose_driver_is_not_loaded(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "kind"),
     [
-        Finished(1, "", "level=fatal msg=..."),
-        Finished(None, listed(1, 2, 32), ""),
-        Finished(127, "", "No such file"),
-        Finished(0, "unknown flag `json-output'", ""),
+        (Finished(1, "", "level=fatal msg=..."), "bad"),
+        (Finished(None, listed(1, 2, 32), "", "did not answer in 10 s", hangs=True), "hangs"),
+        (Finished(None, "0" * 9_000_000, "", "printed more than 8 MiB and was stopped"), "bad"),
+        (Finished(127, "", "No such file"), "bad"),
+        (Finished(0, "unknown flag `json-output'", ""), "bad"),
+        (None, "missing"),
     ],
 )
-def test_without_an_answer_of_neuron_ls_sysfs_and_the_catalog_speak(world: World, answer: Finished) -> None:
+def test_without_an_answer_of_neuron_ls_sysfs_and_the_catalog_speak(
+    world: World, answer: Finished | None, kind: str
+) -> None:
     world.is_called("trn1.32xlarge")
     world.has_devices(3)
-    world.installs("neuron-ls", answer)
+    if answer is not None:
+        world.installs("neuron-ls", answer)
     sysfs = "/sys/devices/virtual/neuron_device/neuron0"
     world.write(f"{sysfs}/core_count", "2")  # without a line's end
     machine = detect_machine(world)
     assert [device.core_ids for device in machine.devices] == [(0, 1), (2, 3), (4, 5)]
+    assert machine.listing_kind == kind
 
 
 def test_devices_are_told_by_their_name_where_the_instance_is_not(world: World) -> None:
