@@ -2,47 +2,88 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from neuronctl.artifacts.disk import using
+from neuronctl.artifacts.layout import Layout
 from neuronctl.errors import MachineUnfit
+from neuronctl.machine.room import nearest_existing
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What was tried in `place`.
+    """What was tried of a store in `place`: its folder, or the nearest above it that is there.
 
-    `refusal` is why nothing can be written there; the rest is not known then. `unlinked` is why a file cannot
-    have two names, `unlocked` why it cannot be locked against others. None where it can.
+    `closed` is why not even what is compiled can be found, `refusal` why nothing can be written; what comes
+    after it is not known then. `unlinked` is why a file cannot have two names, `unlocked` why it cannot be
+    locked against others. None where it can.
     """
 
     place: Path
+    closed: MachineUnfit | None = None
     refusal: MachineUnfit | None = None
     unlinked: str | None = None
     unlocked: str | None = None
 
+    @property
+    def no_compile(self) -> MachineUnfit | None:
+        """Why nothing can be compiled into the store; None where it can."""
+        if self.unlocked is None:
+            return self.closed or self.refusal
+        return MachineUnfit(
+            f"files in {self.place} cannot be locked ({self.unlocked}), without which nothing is compiled",
+            fix="mount it with locks (Lustre: -o flock; NFS: without nolock), or keep the store on another "
+            "disk: NEURONCTL_HOME=/path/to/folder",
+        )
 
-def try_out(place: Path) -> Trial:
-    """Write, link and lock a file in a new folder of `place`, and remove it. Raises odd OSErrors."""
+
+def try_out(root: Path) -> Trial:
+    """Look into the store at `root`, and write, link and lock a file there that goes at once.
+
+    Raises OSErrors that disk.py has no words for.
+    """
+    place = nearest_existing(root)
+    try:
+        with using(root):
+            _look_into(Layout(root))
+    except MachineUnfit as closed:
+        return Trial(place, closed=closed)
     try:
         with using(place):
             folder = _make_folder(place)
     except MachineUnfit as refusal:
-        return Trial(place, refusal)
+        return Trial(place, refusal=refusal)
     try:
         file = folder / "file"
         try:
             with using(place):
                 file.write_bytes(b"neuronctl\n")
+            with using(root):
+                _demand_folders(Layout(root))
         except MachineUnfit as refusal:
-            return Trial(place, refusal)
-        return Trial(place, None, _try_link(file), _try_lock(file))
+            return Trial(place, refusal=refusal)
+        return Trial(place, unlinked=_try_link(file), unlocked=_try_lock(file))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _look_into(layout: Layout) -> None:
+    """List the artifacts, if there are any. Raises OSError."""
+    with suppress(FileNotFoundError):
+        os.scandir(layout.artifacts).close()
+
+
+def _demand_folders(layout: Layout) -> None:
+    """Raise PermissionError for a folder of the store, as another user's, in which a build would fail."""
+    for folder in (layout.blobs, layout.artifacts, layout.staging, layout.quarantine, layout.locks):
+        if folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _make_folder(place: Path) -> Path:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from neuronctl.errors import NeuronctlError
@@ -21,6 +20,7 @@ from neuronctl.result import Finding
 from neuronctl.stack.detect import Stack, detect_stack
 
 if TYPE_CHECKING:
+    from neuronctl.artifacts.trial import Trial
     from neuronctl.pipeline import Request
     from neuronctl.plan.plan import Plan
     from neuronctl.profile.resolve import Profile
@@ -121,6 +121,7 @@ class Facts:
         self.stack: Once[Stack] = Once(lambda: detect_stack(self.host, python))
         self.profile: Once[Profile | None] = Once(self._profile)
         self.plan: Once[Plan | None] = Once(self._plan)
+        self.store_trial: Once[Trial] = Once(self._try_store)
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -194,6 +195,12 @@ class Facts:
 
         return None if self.request is None else plan_request(self.request, self.host)
 
+    def _try_store(self) -> Trial:
+        from neuronctl.artifacts.store import Store
+        from neuronctl.artifacts.trial import try_out
+
+        return try_out(Store.open(self.host).root)
+
     def _situation(self) -> Situation:
         from neuronctl.doctor.nobody import bare_situation
 
@@ -201,10 +208,3 @@ class Facts:
         with suppress(NeuronctlError):  # the check of the profile says so
             profile = self.profile()
         return bare_situation(profile, self.backend, self.machine(), self.stack(), self.environ)
-
-
-def nearest_existing(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that exists."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return path

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from neuronctl.doctor.check import CannotTell, NotHere, Seen, Trouble, check
 from neuronctl.doctor.diagnosis import PROFILE
 from neuronctl.doctor.facts import Facts
-from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, Exit, NeuronctlError
+from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, Exit, MachineUnfit, NeuronctlError
 
 # Resolving a model that nobody knew asks the hub, and a local model's weights are read once.
 _SLOW_S = 60.0
@@ -75,19 +77,26 @@ DAMAGED = Trouble(
     "neuronctl",
 )
 
+CANNOT_COMPILE = Trouble(
+    "artifact.cannot-be-compiled",
+    "error",
+    "The profile's artifact must be compiled, and the store cannot be written or locked.",
+    "neuronctl/artifacts/build.py",
+)
+
 
 @check(
     "artifact",
     "Whether the profile is compiled already",
-    finds=(MISS, NO_COMPILE, DAMAGED),
+    finds=(MISS, NO_COMPILE, DAMAGED, CANNOT_COMPILE),
     exit_code=Exit.CACHE_MISS,
     timeout_s=_SLOW_S,
 )
 def artifact(facts: Facts) -> Seen:
     """Whether the store, or the folder that the profile names, has the artifact of the profile's plan.
 
-    A miss is no error unless the policy is `cached-only`. How long a compile may take, `neuronctl plan`
-    tells.
+    A miss is no error unless the policy is `cached-only`, or nothing can be compiled into the store. How long
+    a compile may take, `neuronctl plan` tells.
     """
     from neuronctl.compiling import look_up
     from neuronctl.named_folder import named_folder
@@ -109,9 +118,12 @@ def artifact(facts: Facts) -> Seen:
     except (ArtifactDamaged, ArtifactDrifted) as error:
         if policy == "cached-only":
             raise
+        _demand_store(facts, f"{error}")
         finding = DAMAGED(f"{error}", fix=f"neuronctl compile {plan.retyped}  (it puts this one aside)")
         return Seen("not usable", (finding,), data={**data, "compiled": False})
     if found is not None:
+        if policy == "always":
+            _demand_store(facts, f"the policy always compiles {plan.key} anew")
         return Seen(f"compiled: {plan.key}", data={**data, "compiled": True})
     data["compiled"] = False
     words = f"no artifact answers the key {plan.key}"
@@ -121,8 +133,20 @@ def artifact(facts: Facts) -> Seen:
             fix=f"neuronctl compile {plan.retyped}, or --policy auto",
         )
     else:
+        _demand_store(facts, words)
         finding = MISS(f"{words}: the first serve compiles", fix=f"neuronctl compile {plan.retyped}")
     return Seen("not compiled yet", (finding,), data=data)
+
+
+def _demand_store(facts: Facts, why: str) -> None:
+    """Raise MachineUnfit where nothing can be compiled into the store; `why` something has to be."""
+    with suppress(OSError):  # the check of the store says so
+        if (obstacle := facts.store_trial().no_compile) is not None:
+            raise MachineUnfit(
+                f"{why}; nothing can be compiled: {obstacle.what.rstrip('.')}",
+                fix=obstacle.fix,
+                code=CANNOT_COMPILE.id,
+            )
 
 
 CHECKS = (profile, backend, artifact)

@@ -15,15 +15,22 @@ from neuronctl.artifacts.leftover import Leftover, leftovers, size_of
 from neuronctl.artifacts.store import Store
 from neuronctl.artifacts.verify import Problem, verify_quick
 from neuronctl.doctor.check import CannotTell, NotHere, Remedy, Seen, Trouble, check
-from neuronctl.doctor.facts import Facts, nearest_existing
+from neuronctl.doctor.facts import Facts
 from neuronctl.errors import ArtifactDamaged, MachineUnfit, Place
 from neuronctl.host import Host
+from neuronctl.machine.amount import say_bytes
 from neuronctl.result import Finding
 
 # Content is read only where times differ; more than this is left to `neuronctl cache verify`.
 _READ_AT_MOST_BYTES = 64 << 20
 _NAMED = 4
 
+UNREADABLE_STORE = Trouble(
+    "store.unreadable",
+    "error",
+    "This user cannot look into the store: nothing that is compiled is found, and nothing can be compiled.",
+    "neuronctl/artifacts/store.py; Linux, errno(3): EACCES, ENOTDIR, EIO, ESTALE",
+)
 NOT_WRITABLE = Trouble(
     "store.not-writable",
     "warning",
@@ -44,24 +51,25 @@ NO_LINKS = Trouble(
 )
 
 
-@check("store", "Whether the store can be used", finds=(NOT_WRITABLE, NO_LOCKS, NO_LINKS))
+@check("store", "Whether the store can be used", finds=(UNREADABLE_STORE, NOT_WRITABLE, NO_LOCKS, NO_LINKS))
 def store(facts: Facts) -> Seen:
-    """Where compiled artifacts are kept: whether this user can write there, link files and lock them.
+    """Where compiled artifacts are kept: whether this user can read, write, link and lock files there.
 
     It is tried with small files in the store's folder, or in the nearest one above it that is there, and they
     are removed at once. Builders of one key keep each other out by flock(2), which some network file systems
     lack, or have only by an option of the mount.
     """
-    from neuronctl.artifacts.trial import try_out
-
     root = Store.open(facts.host).root
-    place = nearest_existing(root)
-    data: dict[str, object] = {"root": str(root), "exists": place == root, "tried_in": str(place)}
     try:
-        trial = try_out(place)
+        trial = facts.store_trial()
     except OSError as error:
-        raise CannotTell(f"{place} cannot be tried: {error.strerror or type(error).__name__}") from None
+        raise CannotTell(f"{root} cannot be tried: {error.strerror or type(error).__name__}") from None
+    place = trial.place
+    data: dict[str, object] = {"root": str(root), "exists": place == root, "tried_in": str(place)}
     where = str(root) if place == root else f"{root}, not made yet"
+    if trial.closed is not None:
+        finding = UNREADABLE_STORE(trial.closed.what.rstrip("."), fix=(trial.closed.fix or "").rstrip("."))
+        return Seen(f"{root}: cannot be looked into", (finding,), data={**data, "writable": False})
     if trial.refusal is not None:
         finding = NOT_WRITABLE(
             f"{trial.refusal.what.rstrip('.')}. What is compiled can be served, and nothing new compiled",
@@ -69,14 +77,8 @@ def store(facts: Facts) -> Seen:
         )
         return Seen(f"{where}: cannot be written", (finding,), data={**data, "writable": False})
     findings: list[Finding] = []
-    if trial.unlocked:
-        findings.append(
-            NO_LOCKS(
-                f"files in {place} cannot be locked ({trial.unlocked}), without which nothing is compiled",
-                fix="mount it with locks (Lustre: -o flock; NFS: without nolock), or keep the store on "
-                "another disk: NEURONCTL_HOME=/path/to/folder",
-            )
-        )
+    if trial.no_compile is not None:
+        findings.append(NO_LOCKS(trial.no_compile.what, fix=trial.no_compile.fix))
     if trial.unlinked:
         findings.append(
             NO_LINKS(
@@ -128,8 +130,10 @@ def artifacts(facts: Facts) -> Seen:
     try:
         found = store.artifacts()
     except MachineUnfit as error:
+        if not _is_in_artifact(error, store):
+            raise CannotTell(error.what.rstrip(".")) from None  # the check of the store says so
         finding = UNREADABLE(error.what.rstrip("."), fix=(error.fix or "").rstrip("."))
-        return Seen("they cannot be listed", (finding,))
+        return Seen("one cannot be read", (finding,))
     if not found:
         raise NotHere("nothing is compiled yet")
     findings: list[Finding] = []
@@ -166,8 +170,14 @@ def artifacts(facts: Facts) -> Seen:
         "damaged": damaged,
         "untested": untested,
     }
-    says = f"{len(found)}, {_size(size_bytes)}" + (f", {damaged} damaged" if damaged else "")
+    says = f"{len(found)}, {say_bytes(size_bytes)}" + (f", {damaged} damaged" if damaged else "")
     return Seen(says, tuple(findings), data=data, remedies=tuple(remedies))
+
+
+def _is_in_artifact(error: MachineUnfit, store: Store) -> bool:
+    """Whether one artifact is what the disk refused, and not the store."""
+    path = Path(str(error.details.get("path", "")))
+    return store.layout.artifacts in path.parents
 
 
 def _bytes_with_other_times(artifact: Artifact) -> int:
@@ -206,8 +216,8 @@ def _unreadable(artifact: Artifact, file: object) -> Finding:
 
 def _unverified(artifact: Artifact, size_bytes: int) -> Finding:
     return UNVERIFIED(
-        f"{_size(size_bytes)} of artifact {artifact.key} have other times than when they were stored; its "
-        "next use reads them all",
+        f"{say_bytes(size_bytes)} of artifact {artifact.key} have other times than when they were stored; "
+        "its next use reads them all",
         fix=f"neuronctl cache verify {artifact.key}",
         place=Place(file=str(artifact.path)),
     )
@@ -261,12 +271,15 @@ def quarantine(facts: Facts) -> Seen:
     They are in nobody's way: they are kept to be looked at, or sent to those who can tell why they failed.
     """
     store = Store.open(facts.host)
-    found = store.quarantined()
+    try:
+        found = store.quarantined()
+    except MachineUnfit as error:  # the check of the store says so
+        raise CannotTell(error.what.rstrip(".")) from None
     if not found:
         return Seen("empty", data={"quarantined": 0})
     size_bytes = sum(size_of(one.path) for one in found)
     last = found[-1]
-    says = f"{len(found)}, {_size(size_bytes)}"
+    says = f"{len(found)}, {say_bytes(size_bytes)}"
     which = "the last" if len(found) > 1 else "it"
     finding = QUARANTINED(
         f"{says} in {store.layout.quarantine}; {which} is {last.key} since {last.at}: "
@@ -333,7 +346,9 @@ def builds(facts: Facts) -> Seen:
         "left_over_bytes": size_bytes,
     }
     says = f"{len(held)} under way" if held else "none under way"
-    return Seen(says + (f", {_size(size_bytes)} left over" if left else ""), tuple(findings), data, remedies)
+    return Seen(
+        says + (f", {say_bytes(size_bytes)} left over" if left else ""), tuple(findings), data, remedies
+    )
 
 
 def _busy(held: Held, now: float) -> Finding:
@@ -345,7 +360,7 @@ def _left_over(left: Sequence[Leftover], size_bytes: int, staging: Path) -> Find
     keys = sorted({one.key for one in left})
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     return LEFT_OVER(
-        f"dead builders of {', '.join(keys[:_NAMED])}{more} left {_size(size_bytes)} in {staging}",
+        f"dead builders of {', '.join(keys[:_NAMED])}{more} left {say_bytes(size_bytes)} in {staging}",
         fix="the next compile removes it, whatever it compiles; or neuronctl doctor --fix",
     )
 
@@ -359,22 +374,13 @@ def _sweep(host: Host) -> str:
         sweep_dead(layout, host)
         still = {one.path for one in leftovers(layout)}
     gone = [one for one in before if one.path not in still]
-    return f"{len(gone)} folders, {_size(sum(one.size_bytes for one in gone))}"
+    return f"{len(gone)} folders, {say_bytes(sum(one.size_bytes for one in gone))}"
 
 
 def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
-
-
-def _size(size_bytes: int) -> str:
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
 
 
 CHECKS = (store, artifacts, quarantine, builds)

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from neuronctl.doctor.checks import store as checks
 from neuronctl.doctor.checks.store import artifacts, builds, quarantine
 from neuronctl.doctor.checks.store import store as place
 from neuronctl.doctor.facts import Facts
+from neuronctl.doctor.run import run_checks
 from neuronctl.errors import LockTimedOut
 from neuronctl.host import Host
 
@@ -98,7 +99,7 @@ def test_a_file_in_the_place_of_the_store(facts: Facts, store: Store) -> None:
     store.root.parent.parent.mkdir(parents=True)
     store.root.parent.write_text("no folder")
     [finding] = place.look(facts).findings
-    assert (finding.id, finding.severity) == ("store.not-writable", "warning")
+    assert (finding.id, finding.severity) == ("store.unreadable", "error")
     assert "a file stands where a folder should be" in finding.message
     assert "NEURONCTL_HOME" in str(finding.fix)
 
@@ -254,7 +255,7 @@ def test_a_copied_store_is_not_read_in_full(
     monkeypatch.setattr(checks, "_READ_AT_MOST_BYTES", 999)
     [finding] = artifacts.look(facts).findings
     assert (finding.id, finding.severity) == ("store.other-times", "info")
-    assert "1.0 kB" in finding.message
+    assert "1000 bytes" in finding.message
 
 
 def test_files_of_another_user(facts: Facts, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +273,70 @@ def test_files_of_another_user(facts: Facts, store: Store, monkeypatch: pytest.M
 def test_a_store_that_cannot_be_listed(facts: Facts, store: Store) -> None:
     store.root.mkdir(parents=True)
     store.layout.artifacts.write_text("no folder")
+    assert ids(place.look(facts)) == ["store.unreadable"]
+    with pytest.raises(CannotTell, match="a file stands"):
+        artifacts.look(facts)
+
+
+def test_one_artifact_that_cannot_be_read(
+    facts: Facts, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = compiled(store).path / "manifest.json"
+    read = Path.read_bytes
+
+    def refuse(self: Path) -> bytes:
+        if self == manifest:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
     assert ids(artifacts.look(facts)) == ["store.unreadable-artifact"]
+    assert ids(place.look(facts)) == []
+
+
+@pytest.fixture
+def locked_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store in a folder that this user may not look into; as root one may."""
+    compiled(store)
+    home = store.host.neuronctl_home
+
+    def refusing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(path: Any, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(path, (str, Path)) and Path(path).is_relative_to(home) and Path(path) != home:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return real(path, *args, **kwargs)
+
+        return refuse
+
+    for name in ("stat", "lstat", "scandir", "listdir", "open", "mkdir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    monkeypatch.setattr(os, "access", lambda path, *args, **kwargs: not Path(path).is_relative_to(home))
+
+
+def test_a_store_of_somebody_else_is_found_by_one_check(facts: Facts, locked_out: None) -> None:
+    outcomes = run_checks(checks.CHECKS, facts)
+    assert {one.check.name: one.status for one in outcomes} == {
+        "store": "error",
+        "artifacts": "cannot-tell",
+        "quarantine": "cannot-tell",
+        "builds": "cannot-tell",
+    }
+    [finding] = outcomes[0].findings
+    assert finding.id == "store.unreadable"
+    assert "permission is denied" in finding.message
+    assert not any("mistake" in one.says for one in outcomes)
+
+
+@pytest.mark.parametrize("name", ["artifacts", "blobs", "locks", "quarantine", "staging"])
+def test_a_folder_of_the_store_that_is_another_users(
+    facts: Facts, store: Store, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    compiled(store)
+    theirs = store.root / name
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != theirs)
+    [finding] = place.look(facts).findings
+    assert finding.id == "store.not-writable"
+    assert f"{theirs}: permission is denied" in finding.message
 
 
 def test_artifacts_without_a_smoke_test(facts: Facts, store: Store) -> None:
@@ -323,7 +387,7 @@ def test_dead_stages_are_found_and_removed(facts: Facts, host: Host, store: Stor
     [remedy] = seen.remedies
     assert remedy.finding == "store.left-over"
     assert remedy.act is not None
-    assert remedy.act(host) == "2 folders, 2.0 kB"
+    assert remedy.act(host) == "2 folders, 1 KiB"
     assert list(store.layout.staging.iterdir()) == []
     assert store.find("key") is not None
 
