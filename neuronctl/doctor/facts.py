@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from neuronctl.short_command import Finished
 
 T = TypeVar("T")
+# What a check may take that asks for the machine or the stack: neuron-ls has 10 s to answer, modinfo 5, the
+# serving Python 20. And one that asks for the plan: the hub may be asked, a local model's weights be read.
+FACTS_S = 30.0
+PLAN_S = 60.0
 _OWN = ("http://127.0.0.1", "https://127.0.0.1", "http://[::1]", "https://[::1]", "http://localhost")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from neuronctl.doctor.check import NotHere, Seen, Trouble, check
-from neuronctl.doctor.facts import Facts
+from neuronctl.doctor.facts import FACTS_S, Facts
 from neuronctl.machine.cage import Cage, find_cage
 from neuronctl.machine.devices import device_indexes
 from neuronctl.result import Finding
@@ -34,8 +34,7 @@ FEWER = Trouble(
     "container",
     "The container, where this is one",
     finds=(IGNORED, FEWER),
-    # It waits for the facts of the machine, and so for neuron-ls where that hangs.
-    timeout_s=25.0,
+    timeout_s=FACTS_S,
 )
 def container(facts: Facts) -> Seen:
     """Which runtime made the container, whether the image is AWS's, and whether it has the devices asked for.

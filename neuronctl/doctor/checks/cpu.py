@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 
 from neuronctl.doctor.check import CannotTell, NotHere, Seen, Trouble, check
-from neuronctl.doctor.facts import Facts
+from neuronctl.doctor.facts import FACTS_S, Facts
 from neuronctl.errors import Exit
 from neuronctl.rules import cpu as rules
-
-# Which backend is meant depends on the machine and its software; another interpreter has 20 s to answer.
-_SLOW_S = 25.0
 
 
 def _cpu_only(facts: Facts) -> None:
@@ -33,7 +30,7 @@ NO_HEADERS = Trouble(
     "What torch.compile needs on a processor",
     finds=(NO_HEADERS,),
     rules=(rules.no_compiler,),
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def cpp_compiler(facts: Facts) -> Seen:
     """The C++ compiler (`CXX`, else g++) and Python.h of the serving Python.
@@ -79,7 +76,7 @@ _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
     "The library that vLLM for processors needs",
     finds=(NO_NUMA,),
     exit_code=Exit.STACK_UNFIT,
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def libnuma(facts: Facts) -> Seen:
     """libnuma.so.1: in LD_LIBRARY_PATH, the linker's own list, or the usual folders.
@@ -137,7 +134,7 @@ NO_NEON = Trouble(
 
 
 @check(
-    "instruction sets", "What the processor can do", finds=(NO_AVX2, NO_AVX512, NO_NEON), timeout_s=_SLOW_S
+    "instruction sets", "What the processor can do", finds=(NO_AVX2, NO_AVX512, NO_NEON), timeout_s=FACTS_S
 )
 def instruction_sets(facts: Facts) -> Seen:
     """The instruction sets that vLLM's builds for processors use, by /proc/cpuinfo.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from neuronctl.doctor.check import CannotTell, Seen, Trouble, check
-from neuronctl.doctor.facts import Facts
+from neuronctl.doctor.facts import FACTS_S, Facts
 from neuronctl.errors import NeuronctlError
 from neuronctl.machine.amount import say_bytes
 from neuronctl.machine.mounts import Mount, find_mount, read_mounts
@@ -138,8 +138,7 @@ NO_LOCKS = Trouble(
     "Whether the store or the hub's cache is on a network file system",
     finds=(BUCKET, NETWORK, LOCAL_LOCKS, NO_LOCKS),
     rules=(network_filesystem,),
-    # It waits for the facts of the machine, and so for neuron-ls where that hangs.
-    timeout_s=25.0,
+    timeout_s=FACTS_S,
 )
 def network_folders(facts: Facts) -> Seen:
     """The kind of file system under NEURONCTL_HOME and the hub's cache, and how it treats locks.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from neuronctl.doctor.check import NotHere, Seen, Trouble, check
-from neuronctl.doctor.facts import Facts
+from neuronctl.doctor.facts import FACTS_S, Facts
 from neuronctl.errors import Exit, NeuronctlError, Place, UsageError
 from neuronctl.machine.cores import granted_cores, parse_cores
 from neuronctl.neuron.variables import Variable, find_variable, is_neurons, nearest_variable
@@ -27,8 +27,6 @@ _LIBRARIES = "/opt/aws/neuron/lib"
 _SHOWN = 80
 # Which rule says that these have no effect, so that it is not said twice.
 _TOLD_BY_RULES = {"native": ("NEURON_COMPILED_ARTIFACTS",)}
-# The serving Python has 25 s to be found, neuron-ls 10 s.
-_SLOW_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ UNUSED_ON_CPU = Trouble(
     "Variables that nothing reads here",
     finds=(MISSPELT, UNKNOWN, NO_EFFECT, REMOVED, UNUSED_ON_CPU),
     rules=(native_environment.renamed_variable, native_environment.compiled_artifacts_unused),
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def variable_names(facts: Facts) -> Seen:
     """Variables of this shell, and of the profile's `env`, that are unknown, or for another generation.
@@ -262,7 +260,7 @@ VLLM_PORT = Trouble(
         native_environment.v2_model_runner,
         native_environment.timeouts,
     ),
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def variable_values(facts: Facts) -> Seen:
     """Values that are not among the documented ones, and those that are known to do harm.
@@ -361,7 +359,7 @@ LNC_CONTRADICTION = Trouble(
     exit_code=Exit.USAGE,
     finds=(CORES_UNREADABLE, CORES_TWICE, LNC_CONTRADICTION),
     rules=(native_environment.visible_cores,),
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def core_variables(facts: Facts) -> Seen:
     """Which cores the environment grants, and what it says of the LNC.
@@ -442,7 +440,7 @@ def _bad_lnc(said: dict[str, _Said], facts: Facts) -> Iterator[Finding]:
         native_environment.cpu_compile,
         native_environment.warmup_without_cache,
     ),
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def compile_variables(facts: Facts) -> Seen:
     """Compiler flags and switches that are set outside of a profile, and those that exclude each other.
@@ -466,7 +464,7 @@ def compile_variables(facts: Facts) -> Seen:
     "artifact variables",
     "Variables that name folders of compiled output",
     rules=(artifacts.folder_from_environment, artifacts.work_folder, artifacts.compiler_cache),
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def artifact_variables(facts: Facts) -> Seen:
     """Where the plugin over NxD Inference and its compiler keep what they make.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from neuronctl.doctor.check import CannotTell, NotHere, Seen, Trouble, check
-from neuronctl.doctor.facts import Facts
+from neuronctl.doctor.facts import FACTS_S, PLAN_S, Facts
 from neuronctl.errors import NeuronctlError
 from neuronctl.machine.amount import say_bytes
 from neuronctl.machine.control_group import read_control_group
@@ -15,8 +15,6 @@ from neuronctl.machine.reading import read_text
 from neuronctl.result import Finding
 from neuronctl.rules import devices
 
-# Which backend is meant depends on the machine, and so waits for neuron-ls where that hangs.
-_SLOW_S = 25.0
 # vLLM that compiled the smallest shipped model, smollm2-cpu, took this at its peak (its manifest).
 _CPU_PEAK_BYTES = 2_700_000_000
 
@@ -36,7 +34,7 @@ KILLED = Trouble(
 )
 
 
-@check("memory", "The host's memory and its limits", finds=(LOW, KILLED), timeout_s=_SLOW_S)
+@check("memory", "The host's memory and its limits", finds=(LOW, KILLED), timeout_s=FACTS_S)
 def memory(facts: Facts) -> Seen:
     """What the machine has, what is free, swap, and the limit of this process's control group.
 
@@ -97,7 +95,7 @@ TAKEN = Trouble(
 
 
 # It waits for the plan, for which the hub may be asked.
-@check("compile memory", "Memory for compiling the profile", finds=(TAKEN,), timeout_s=60.0)
+@check("compile memory", "Memory for compiling the profile", finds=(TAKEN,), timeout_s=PLAN_S)
 def compile_memory(facts: Facts) -> Seen:
     """What compiling the profile for Neuron is estimated to take, against what is free now.
 
@@ -174,7 +172,7 @@ SHM_FOR_ONE = Trouble(
 )
 
 
-@check("shared memory", "What /dev/shm has room for", finds=(SHM_SMALL, SHM_FOR_ONE), timeout_s=_SLOW_S)
+@check("shared memory", "What /dev/shm has room for", finds=(SHM_SMALL, SHM_FOR_ONE), timeout_s=FACTS_S)
 def shared_memory(facts: Facts) -> Seen:
     """How large /dev/shm is and what of it is free.
 
@@ -281,7 +279,7 @@ def limits(facts: Facts) -> Seen:
     return Seen(says, tuple(findings), data=data)
 
 
-@check("kernel", "The Linux kernel", rules=(devices.fork_unsafe_kernel,), timeout_s=_SLOW_S)
+@check("kernel", "The Linux kernel", rules=(devices.fork_unsafe_kernel,), timeout_s=FACTS_S)
 def kernel(facts: Facts) -> Seen:
     """The kernel's release, and whether EFA needs a variable on it.
 
@@ -299,7 +297,7 @@ EFA_HIDDEN = Trouble(
 )
 
 
-@check("EFA", "The network devices for work over several machines", finds=(EFA_HIDDEN,), timeout_s=_SLOW_S)
+@check("EFA", "The network devices for work over several machines", finds=(EFA_HIDDEN,), timeout_s=FACTS_S)
 def efa(facts: Facts) -> Seen:
     """How many EFA devices the kernel has, and whether they may be used here.
 

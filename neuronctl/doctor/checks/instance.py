@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from neuronctl.doctor.check import CannotTell, NotHere, Remedy, Seen, Trouble, check
-from neuronctl.doctor.facts import Facts
+from neuronctl.doctor.facts import FACTS_S, Facts
 from neuronctl.errors import MachineUnfit
 from neuronctl.host import Host
 from neuronctl.machine.cage import find_cage
@@ -18,8 +18,6 @@ from neuronctl.rules import container, devices, machine
 from neuronctl.stack.installation import IMPORT_NAMES
 
 _TROUBLESHOOT = "sdk:neuron-runtime/nrt-troubleshoot.rst"
-# neuron-ls has 10 s of its own, and modinfo and the metadata service some more.
-_SLOW_S = 15.0
 
 
 def _neuron_machine(facts: Facts) -> Machine:
@@ -39,7 +37,7 @@ def _neuron_machine(facts: Facts) -> Machine:
         machine.disputed_support,
         machine.trn3_unlisted,
     ),
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def instance(facts: Facts) -> Seen:
     """The instance type, by the firmware's tables, neuron-ls or EC2's metadata service, and its family.
@@ -88,7 +86,7 @@ NO_RUNTIME = Trouble(
         devices.driver_not_reloaded,
         devices.kernel_6_18,
     ),
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def driver(facts: Facts) -> Seen:
     """The driver that is loaded, against the one on disk, the runtime of the serving Python, and the kernel.
@@ -149,7 +147,7 @@ FORBIDDEN = Trouble(
     "The Neuron devices that are visible here",
     finds=(FEWER, GAPS, FORBIDDEN),
     rules=(container.no_device,),
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def visible_devices(facts: Facts) -> Seen:
     """Every /dev/neuronN, against what the instance type has; whether it may be opened, and has a gap.
@@ -210,7 +208,7 @@ NEURON_LS = Trouble(
 )
 
 
-@check("neuron-ls", "What neuron-ls tells", finds=(NEURON_LS,), timeout_s=_SLOW_S)
+@check("neuron-ls", "What neuron-ls tells", finds=(NEURON_LS,), timeout_s=FACTS_S)
 def neuron_ls(facts: Facts) -> Seen:
     """Whether neuron-ls answers, in time and in JSON. It is ended after 10 s, or when it floods.
 
@@ -253,7 +251,7 @@ ORPHANED = Trouble(
 )
 
 
-@check("cores in use", "Who holds the Neuron cores", finds=(HELD, ALL_HELD, ORPHANED), timeout_s=_SLOW_S)
+@check("cores in use", "Who holds the Neuron cores", finds=(HELD, ALL_HELD, ORPHANED), timeout_s=FACTS_S)
 def cores_in_use(facts: Facts) -> Seen:
     """Which processes hold devices, with their names and owners, and workers that their server left behind.
 
@@ -353,7 +351,7 @@ LNC_UNKNOWN = Trouble(
 
 
 @check(
-    "LNC", "How many physical cores make a logical one", finds=(LNC_PLACES, LNC_UNKNOWN), timeout_s=_SLOW_S
+    "LNC", "How many physical cores make a logical one", finds=(LNC_PLACES, LNC_UNKNOWN), timeout_s=FACTS_S
 )
 def lnc(facts: Facts) -> Seen:
     """NEURON_LOGICAL_NC_CONFIG, the devices and /opt/aws/neuron/logical_nc_config, against each other.
@@ -408,7 +406,7 @@ def lnc(facts: Facts) -> Seen:
     "device memory errors",
     "Memory errors that the devices counted",
     rules=(devices.hardware_errors,),
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def memory_errors(facts: Facts) -> Seen:
     """What ECC could not correct in the devices' memory and SRAM, as far as the driver's sysfs shows it.
@@ -437,7 +435,7 @@ COLLECTIVES = Trouble(
     "collectives",
     "What several cores work together with",
     finds=(COLLECTIVES,),
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def collectives(facts: Facts) -> Seen:
     """libnccom.so, without which no server can use more than one core."""

@@ -6,14 +6,11 @@ from contextlib import suppress
 
 from neuronctl.doctor.check import CannotTell, NotHere, Seen, Trouble, check
 from neuronctl.doctor.diagnosis import PROFILE
-from neuronctl.doctor.facts import Facts
+from neuronctl.doctor.facts import FACTS_S, PLAN_S, Facts
 from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, Exit, MachineUnfit, NeuronctlError
 
-# Resolving a model that nobody knew asks the hub, and a local model's weights are read once.
-_SLOW_S = 60.0
 
-
-@check(PROFILE, "The profile that is to run", exit_code=Exit.ANSWER_IS_NO, timeout_s=_SLOW_S)
+@check(PROFILE, "The profile that is to run", exit_code=Exit.ANSWER_IS_NO, timeout_s=PLAN_S)
 def profile(facts: Facts) -> Seen:
     """The whole plan of `--profile NAME`, with all that its [rules](../rules.md) find.
 
@@ -44,7 +41,7 @@ NOT_RUNNABLE = Trouble(
 )
 
 
-@check("backend", "Whether neuronctl can run the profile's backend", finds=(NOT_RUNNABLE,), timeout_s=_SLOW_S)
+@check("backend", "Whether neuronctl can run the profile's backend", finds=(NOT_RUNNABLE,), timeout_s=FACTS_S)
 def backend(facts: Facts) -> Seen:
     """Which backend is meant here, and whether this version of neuronctl compiles and serves with it."""
     chosen = facts.backend
@@ -90,7 +87,7 @@ CANNOT_COMPILE = Trouble(
     "Whether the profile is compiled already",
     finds=(MISS, NO_COMPILE, DAMAGED, CANNOT_COMPILE),
     exit_code=Exit.CACHE_MISS,
-    timeout_s=_SLOW_S,
+    timeout_s=PLAN_S,
 )
 def artifact(facts: Facts) -> Seen:
     """Whether the store, or the folder that the profile names, has the artifact of the profile's plan.

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from neuronctl.doctor.check import CannotTell, NotHere, Remedy, Seen, Trouble, check
-from neuronctl.doctor.facts import Facts
+from neuronctl.doctor.facts import FACTS_S, Facts
 from neuronctl.errors import Exit
 from neuronctl.rules import cpu_stack, packages, stack
 from neuronctl.stack.detect import Stack
 from neuronctl.stack.installation import IMPORT_NAMES
-
-# Another interpreter has 20 s to say where it imports from.
-_SLOW_S = 25.0
-
 
 NO_VLLM = Trouble(
     "stack.no-vllm",
@@ -27,7 +23,7 @@ NO_VLLM = Trouble(
     finds=(NO_VLLM,),
     rules=(cpu_stack.plugin_missing, cpu_stack.not_built_for_cpu),
     exit_code=Exit.STACK_UNFIT,
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def serving_python(facts: Facts) -> Seen:
     """Which interpreter serves, why that one, and which generation of vLLM on Neuron it has.
@@ -77,7 +73,7 @@ def _stack(facts: Facts) -> Stack:
         stack.unknown_sdk,
     ),
     exit_code=Exit.STACK_UNFIT,
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def neuron_packages(facts: Facts) -> Seen:
     """The versions of Neuron's packages against the table of SDKs; PyPI's placeholders; what is missing.
@@ -116,7 +112,7 @@ def neuron_packages(facts: Facts) -> Seen:
     "The Neuron compiler that would be called",
     rules=(stack.shadowed_compiler,),
     exit_code=Exit.STACK_UNFIT,
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def compiler(facts: Facts) -> Seen:
     """Which neuronx-cc PATH finds, and whether that is the serving Python's own."""
@@ -135,7 +131,7 @@ def compiler(facts: Facts) -> Seen:
     "Where pip looks for packages",
     rules=(stack.pip_index_replaced,),
     exit_code=Exit.STACK_UNFIT,
-    timeout_s=_SLOW_S,
+    timeout_s=FACTS_S,
 )
 def pip(facts: Facts) -> Seen:
     """pip's index: AWS's repository beside the ordinary one, not in its place."""
