@@ -12,6 +12,8 @@ from neuronctl.result import Result
 
 def list_artifacts(call: Invocation) -> Result:
     """All artifacts, and what is in quarantine."""
+    from neuronctl.model.size import size_in_words
+
     store = Store.open(call.host)
     found, quarantined = store.artifacts(), store.quarantined()
     rows = [("KEY", "PROFILE", "MODEL", "BACKEND", "SIZE", "BUILT")]
@@ -20,7 +22,7 @@ def list_artifacts(call: Invocation) -> Result:
             rows.append((one.key, "damaged", one.reason, "", "", ""))
         else:
             m = one.manifest
-            rows.append((one.key, m.profile, m.model, m.backend, _size(m.size_bytes), m.built.at))
+            rows.append((one.key, m.profile, m.model, m.backend, size_in_words(m.size_bytes), m.built.at))
     lines = [columns(rows)] if found else ["no artifacts"]
     if quarantined:
         lines += ["", "in quarantine"]
@@ -39,6 +41,8 @@ def show(call: Invocation, key: str) -> Result:
     """An artifact's manifest."""
     from msgspec import to_builtins
 
+    from neuronctl.model.size import size_in_words
+
     artifact = _find(Store.open(call.host), key)
     if isinstance(artifact, Damaged):
         raise ArtifactDamaged(artifact.reason, fix="compile the profile again")
@@ -51,9 +55,11 @@ def show(call: Invocation, key: str) -> Result:
         f"built     {manifest.built.at} by neuronctl {manifest.built.neuronctl}",
         f"with      {', '.join(f'{name} {version}' for name, version in manifest.built.versions.items())}",
         f"took      {', '.join(f'{name} {seconds:.1f} s' for name, seconds in manifest.phases_s.items())}",
-        f"memory    {_size(manifest.peak_memory_bytes)} at most" if manifest.peak_memory_bytes else "",
+        f"memory    {size_in_words(manifest.peak_memory_bytes)} at most"
+        if manifest.peak_memory_bytes
+        else "",
         f"where     {artifact.tree}",
-        f"size      {_size(manifest.size_bytes)} in {len(manifest.files)} files",
+        f"size      {size_in_words(manifest.size_bytes)} in {len(manifest.files)} files",
         *(f"asked     {one.prompt}\nsaid      {one.answer.strip()}" for one in manifest.smoke),
     ]
     return Result("cache show", to_builtins(manifest), text="\n".join(filter(None, lines)))
@@ -126,12 +132,3 @@ def _described(one: Artifact | Damaged) -> dict[str, object]:
         "size_bytes": manifest.size_bytes,
         "built_at": manifest.built.at,
     }
-
-
-def _size(size_bytes: int) -> str:
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+_UNITS = (("MiB", 1 << 20), ("KiB", 1 << 10))
 _GIB = 1 << 30
-_MIB = 1 << 20
 
 
 def say_bytes(size_bytes: int) -> str:
-    """`15.9 GiB`, or `64 MiB` where it is less than one GiB."""
-    return f"{size_bytes / _GIB:.1f} GiB" if size_bytes >= _GIB else f"{size_bytes // _MIB} MiB"
+    """`15.9 GiB`; `64 MiB`, `8 KiB` or `200 bytes` where it is less."""
+    if size_bytes >= _GIB:
+        return f"{size_bytes / _GIB:.1f} GiB"
+    for name, unit in _UNITS:
+        if size_bytes >= unit:
+            return f"{size_bytes // unit} {name}"
+    return f"{size_bytes} bytes"
