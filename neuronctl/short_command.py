@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+
+from neuronctl.process_group import end_group
 
 if TYPE_CHECKING:
     import subprocess
@@ -64,7 +65,8 @@ def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], 
         why = _drain(child, texts, deadline, timeout_s)
         hangs = why is not None and time.monotonic() >= deadline
     finally:
-        _end(child)
+        if child.poll() is None:
+            end_group(child, term_s=0, kill_s=_DEATH_S)
         for stream in texts:
             with suppress(OSError):
                 stream.close()
@@ -109,15 +111,3 @@ def _drain(
     except subprocess.TimeoutExpired:
         return f"did not answer in {timeout_s:g} s"
     return None
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child with all of its session, unless it has ended by itself."""
-    import subprocess
-
-    if child.poll() is not None:
-        return
-    with suppress(OSError):  # all of it has ended
-        os.killpg(child.pid, signal.SIGKILL)
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(_DEATH_S)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import tempfile
 import threading
-import time
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 from neuronctl.doctor.utilisation import Utilisation, read_monitor
 from neuronctl.host import Host
 from neuronctl.machine.neuron_tool import NOT_INSTALLED, find_neuron_tool
+from neuronctl.process_group import end_group, exit_code
 
 if TYPE_CHECKING:
     import subprocess
@@ -68,7 +67,7 @@ class Monitor:
             report, at, is_garbage = self._report, self._at, self._is_garbage
         if self._trouble is not None:
             return Utilisation(trouble=self._trouble)
-        if self._child is not None and (code := _exit_code(self._child)) is not None:
+        if self._child is not None and (code := exit_code(self._child)) is not None:
             ended = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
             return Utilisation(trouble=ended)
         silent_s = self._host.monotonic() - at
@@ -84,7 +83,7 @@ class Monitor:
         """End it: TERM to its group, then KILL; one that cannot be killed is left behind."""
         self._over.set()
         if self._child is not None:
-            _end(self._child)
+            end_group(self._child, term_s=_TERM_S, kill_s=_KILL_S)
         if self._reader is not None:
             self._reader.join(1.0)
         if self._child is not None and self._child.stdout is not None and not self._is_reading:
@@ -154,36 +153,6 @@ class Monitor:
             self._is_garbage = not line.startswith(b"{")
             if not self._is_garbage:
                 self._report = line
-
-
-def _exit_code(child: subprocess.Popen[bytes]) -> int | None:
-    """How it ended, None while it runs.
-
-    It stays a zombie, so that its number names nobody else until its group is killed.
-    """
-    try:
-        seen = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return child.poll()
-    if seen is None:
-        return None
-    return seen.si_status if seen.si_code == os.CLD_EXITED else -seen.si_status
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    import subprocess
-
-    if child.returncode is not None:
-        return
-    with suppress(OSError):
-        os.killpg(child.pid, signal.SIGTERM)
-    deadline = time.monotonic() + _TERM_S
-    while _exit_code(child) is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    with suppress(OSError):
-        os.killpg(child.pid, signal.SIGKILL)
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(_KILL_S)
 
 
 def _write_config(period_s: int) -> str | None:
