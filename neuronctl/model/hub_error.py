@@ -16,16 +16,24 @@ from typing import Any
 
 from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
-from neuronctl.model.hub_place import endpoint_of
+from neuronctl.model.hub_place import endpoint_of, shown_endpoint
+from neuronctl.model.hub_setting import find_bad_setting
+from neuronctl.secret import hide_passwords
 
 _LOGIN = "set HF_TOKEN, or type: hf auth login"
 _ELSEWHERE = "or download it elsewhere and copy the hub's cache here"
 _CONNECTION = f"check the connection (HF_ENDPOINT, HTTPS_PROXY), {_ELSEWHERE}"
+_NO_HUB = "check HF_ENDPOINT; on a network with a login page, log in with a browser first"
 # What a disk answers for which waiting is no remedy.
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-# A firewall answers so as well, but not for a file.
-_DENIED = {errno.EACCES, errno.EPERM}
-_DISK = {*_FULL, errno.EFBIG, errno.EROFS, errno.EIO, *_DENIED}
+# They are answered elsewhere too (by a firewall, for a certificate that is missing), but then for no file.
+_OF_A_FILE = {
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP,
+    errno.ENAMETOOLONG,
+}  # fmt: skip
+_DISK = {*_FULL, errno.EFBIG, errno.EROFS, errno.EIO, *_OF_A_FILE}
+# What is left of a limit's time, in seconds: `RateLimit: "api";r=0;t=20`.
+_RESET = re.compile(r";\s*t=(\d+)")
 # Their numbers are those of libraries of their own.
 _NO_DISK = (ssl.SSLError, ConnectionError, socket.gaierror, socket.herror)
 
@@ -44,6 +52,7 @@ class Asked:
 def in_plain_words(error: Exception, asked: Asked, host: Host) -> ModelNotResolved:
     """The error for what the hub's client raised when it was asked."""
     from huggingface_hub.errors import (
+        DisabledRepoError,
         GatedRepoError,
         HFValidationError,
         RepositoryNotFoundError,
@@ -56,8 +65,14 @@ def in_plain_words(error: Exception, asked: Asked, host: Host) -> ModelNotResolv
             fix="give org/name as the hub spells it, or a path beginning with / or ./",
             code="model.bad-id",
         )
-    if isinstance(error, GatedRepoError):
+    if any(isinstance(one, GatedRepoError) for one in _causes(error)):
         return _gated(asked, host)
+    if any(isinstance(one, DisabledRepoError) for one in _causes(error)):
+        return ModelNotResolved(
+            f"{asked.repo_id} is disabled on the hub, so nobody can fetch it",
+            fix=f"see {shown_endpoint(host)}/{asked.repo_id} for the reason, and choose another model",
+            code="model.disabled",
+        )
     if isinstance(error, RevisionNotFoundError):
         return ModelNotResolved(
             f"{asked.repo_id} has no revision {asked.revision}",
@@ -76,6 +91,19 @@ def in_plain_words(error: Exception, asked: Asked, host: Host) -> ModelNotResolv
     if disk := _disk_error(error):
         return _of_disk(disk, asked)
     status = status_of(error)
+    is_of_network = any(isinstance(one, ConnectionError | socket.gaierror) for one in _causes(error))
+    if status in (0, 401) and not is_of_network and not _is_plain(_token()):
+        return ModelNotResolved(
+            "the token that is set cannot be one: it has characters that no token of the hub has",
+            fix=_LOGIN,
+            code="model.bad-token",
+        )
+    if status in (401, 403) and not _has_token():
+        return ModelNotResolved(
+            f"{shown_endpoint(host)} does not let anybody read {asked} without a token ({status})",
+            fix=f"{_LOGIN}, or check HF_ENDPOINT",
+            code="model.bad-token",
+        )
     if status == 401:
         return ModelNotResolved(
             f"the hub does not accept the token that is set, asked for {asked}",
@@ -88,22 +116,39 @@ def in_plain_words(error: Exception, asked: Asked, host: Host) -> ModelNotResolv
             fix="give the token the right to read this repository, on its page in the hub's settings",
             code="model.bad-token",
         )
+    if not status and not is_of_network and (setting := find_bad_setting(host)) is not None:
+        return setting
     why, fix = _why_unreachable(error, status, host)
     return ModelNotResolved(f"cannot get {asked}: {why}", fix=fix, code="model.download-failed")
 
 
+def no_hub(host: Host) -> ModelNotResolved:
+    """The error for an answer that no hub gives, as a network's login page sends it for whatever is asked."""
+    return ModelNotResolved(
+        f"what {shown_endpoint(host)} answers is no answer of a hub",
+        fix=_NO_HUB,
+        code="model.download-failed",
+    )
+
+
 def is_final(error: Exception) -> bool:
-    """Whether it is of no use to ask again: the hub has said no, or this machine's disk has."""
-    if _disk_error(error) is not None:
+    """Whether it is of no use to ask again: the hub has said no, this machine's disk has, or it was no
+    question at all.
+    """
+    if _disk_error(error) is not None or isinstance(error, ValueError):
         return True
     return 400 <= (status := status_of(error)) < 500 and status not in (408, 429)
 
 
 def asked_to_wait_s(error: Exception) -> float | None:
-    """What the hub says in `Retry-After`, in seconds or as a date; None where it says nothing."""
+    """What the hub says in `Retry-After`, in seconds or as a date, or for 429 in `RateLimit`; None where it
+    says nothing.
+    """
     said = next((value for one in _responses(error) if (value := one.headers.get("Retry-After"))), None)
     if said is None:
-        return None
+        limits = (one.headers.get("RateLimit") or "" for one in _responses(error) if one.status_code == 429)
+        found = next((match for one in limits if (match := _RESET.search(one))), None)
+        return float(found[1]) if found else None
     if said.strip().isdigit():
         return float(said)
     from email.utils import parsedate_to_datetime
@@ -136,7 +181,7 @@ def _disk_error(error: Exception) -> OSError | None:
     for one in _causes(error):
         if not isinstance(one, OSError) or isinstance(one, _NO_DISK) or one.errno not in _DISK:
             continue
-        if one.errno not in _DENIED or one.filename is not None:
+        if one.errno not in _OF_A_FILE or one.filename is not None:
             return one
     return None
 
@@ -151,7 +196,7 @@ def _of_disk(error: OSError, asked: Asked) -> ModelNotResolved:
         )
     return ModelNotResolved(
         f"cannot get {asked}: {error.filename or 'the hub cache'} cannot be written: {os.strerror(number)}",
-        fix="set HF_HUB_CACHE to a folder that this user can write",
+        fix="set HF_HOME or HF_HUB_CACHE to a folder that this user can write",
         code="model.download-failed",
     )
 
@@ -167,13 +212,22 @@ def with_near_matches(error: ModelNotResolved, wanted: str, known: Iterable[str]
 
 
 def _has_token() -> bool:
+    return _token() is not None
+
+
+def _token() -> str | None:
     from huggingface_hub import get_token
 
-    return get_token() is not None
+    return get_token()
+
+
+def _is_plain(token: str | None) -> bool:
+    """Whether a token can be in a header, as far as its characters go."""
+    return token is None or (token.isascii() and token.isprintable())
 
 
 def _gated(asked: Asked, host: Host) -> ModelNotResolved:
-    page = f"{endpoint_of(host)}/{asked.repo_id}"
+    page = f"{shown_endpoint(host)}/{asked.repo_id}"
     if _has_token():
         what = f"{asked} is gated, and the account of the token that is set has no access to it"
         fix = f"accept its licence on {page} with that account, and wait for approval where it is asked for"
@@ -185,7 +239,7 @@ def _gated(asked: Asked, host: Host) -> ModelNotResolved:
 
 def _why_unreachable(error: Exception, status: int, host: Host) -> tuple[str, str]:
     """Why there was no answer that is of use, and what to do."""
-    hub = endpoint_of(host)
+    hub = shown_endpoint(host)
     chain = list(_causes(error))
     text = " ".join(f"{type(one).__name__} {one}" for one in chain)
     if status == 429:
@@ -206,10 +260,10 @@ def _why_unreachable(error: Exception, status: int, host: Host) -> tuple[str, st
             f"{hub} does not speak TLS as it should",
             "check HF_ENDPOINT and HTTPS_PROXY (http:// or https://)",
         )
-    proxy = _proxy_of(hub, host)
+    proxy = _proxy_of(endpoint_of(host), host)
     is_connection = any(isinstance(one, ConnectionError | socket.gaierror) for one in chain)
     if "ProxyError" in text or (proxy and is_connection):
-        named = f"{proxy}={_without_password(host.environ[proxy])}" if proxy else "the proxy"
+        named = f"{proxy}={hide_passwords(host.environ[proxy])}" if proxy else "the proxy"
         return f"{named} does not let the request through", f"check {proxy or 'HTTPS_PROXY'} and NO_PROXY"
     if re.search(r"gaierror|Name or service|name resolution|getaddrinfo", text):
         return (
@@ -237,12 +291,6 @@ def _proxy_of(address: str, host: Host) -> str | None:
     name = next((one for one in names if host.environ.get(one)), None)
     no_proxy = host.environ.get("no_proxy") or host.environ.get("NO_PROXY") or ""
     return None if name is None or proxy_bypass_environment(netloc, {"no": no_proxy}) else name
-
-
-def _without_password(text: str) -> str:
-    from neuronctl.secret import hide_passwords
-
-    return hide_passwords(text)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

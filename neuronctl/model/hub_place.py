@@ -6,6 +6,7 @@ from pathlib import Path
 
 from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
+from neuronctl.secret import hide_passwords
 
 ENDPOINT = "https://huggingface.co"
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -36,6 +37,11 @@ def snapshot_folder(repo_id: str, commit: str, host: Host) -> Path:
 def endpoint_of(host: Host) -> str:
     """The hub's address: `HF_ENDPOINT`, else the public one."""
     return (host.environ.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
+
+
+def shown_endpoint(host: Host) -> str:
+    """The hub's address without a password that may be in it, to be shown."""
+    return hide_passwords(endpoint_of(host))
 
 
 def offline_by(host: Host) -> str | None:

@@ -11,7 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+)
 
 from neuronctl.host import Host
 from neuronctl.model.hub_error import Asked, asked_to_wait_s, in_plain_words, is_final, status_of
@@ -58,6 +63,7 @@ def disk(number: int, filename: str | None = None) -> OSError:
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 NO_ADDRESS = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 NOT_TRUSTED = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
+NO_ASCII = UnicodeEncodeError("ascii", "hf_ünï", 4, 5, "ordinal not in range(128)")
 NO_TLS = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
 
 
@@ -69,6 +75,8 @@ NO_TLS = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
         (disk(errno.ENOSPC), PROXY, "no space is left on the disk of the hub's cache", "no-space"),
         (disk(errno.EDQUOT, "/c/blobs/x"), PROXY, "(Disk quota exceeded)", "no-space"),
         (disk(errno.EACCES, "/c/blobs"), PROXY, "/c/blobs cannot be written: Permission", "download-failed"),
+        (disk(errno.ENOTDIR, "/a/file/hub"), {}, "/a/file/hub cannot be written: Not a d", "download-failed"),
+        (disk(errno.ENOENT, "/proc/nope"), PROXY, "/proc/nope cannot be written: No such", "download-failed"),
         (disk(errno.EROFS, "/c"), {}, "/c cannot be written: Read-only", "download-failed"),
         (lost(disk(errno.EACCES, "/c/.locks")), {}, "/c/.locks cannot be written", "download-failed"),
         # The proxy.
@@ -115,6 +123,25 @@ NO_TLS = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
         (RequestsError(NO_TLS), {}, f"{HUB} does not speak TLS as it should", "download-failed"),
         # What the hub says.
         (answered(401), {}, "does not accept the token", "bad-token"),
+        (answered(401), {"HF_TOKEN": "hf_ünï"}, "the token that is set cannot be one", "bad-token"),
+        (NO_ASCII, {"HF_TOKEN": "hf_ünï"}, "the token that is set cannot be one", "bad-token"),
+        (answered(401), {"HF_TOKEN": ""}, "read org/small without a token (401)", "bad-token"),
+        (lost(answered(403)), {"HF_TOKEN": ""}, "org/small without a token (403)", "bad-token"),
+        (answered(403, DisabledRepoError), {}, "org/small is disabled on the hub", "disabled"),
+        (lost(answered(403, GatedRepoError)), {}, "is gated", "gated"),
+        # Settings.
+        (ValueError("x"), {"HF_ENDPOINT": "garbage"}, "HF_ENDPOINT=garbage is no address", "bad-setting"),
+        (ValueError("x"), {"HF_ENDPOINT": "http://h:x"}, "HF_ENDPOINT=http://h:x is no", "bad-setting"),
+        (
+            ValueError("x"),
+            {"ALL_PROXY": "ftp://u:swordfish@x"},
+            "ALL_PROXY=ftp://u:(hidden)@x",
+            "bad-setting",
+        ),
+        (disk(errno.ENOENT), {"SSL_CERT_FILE": "/nope"}, "SSL_CERT_FILE=/nope is not there", "bad-setting"),
+        (because(ConnectError("x"), REFUSED), {"ALL_PROXY": "ftp://x"}, "not let the", "download-failed"),
+        (ValueError("x"), {"HTTPS_PROXY": "proxy.test:3128"}, "x", "download-failed"),
+        (answered(500), {"HF_ENDPOINT": "garbage"}, "(HTTP 500)", "download-failed"),
         (answered(403), PROXY, "has no right to read", "bad-token"),
         (answered(403, GatedRepoError), {}, "is gated", "gated"),
         (answered(429), {}, "too many requests (429)", "download-failed"),
@@ -125,7 +152,11 @@ NO_TLS = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
     ],
     ids=lambda value: repr(value)[:50] if isinstance(value, Exception) else None,
 )
-def test_what_is_said(error: Exception, environ: dict[str, str], said: str, code: str) -> None:
+def test_what_is_said(
+    error: Exception, environ: dict[str, str], said: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The client reads this itself.
+    monkeypatch.setenv("HF_TOKEN", environ.get("HF_TOKEN", "hf_of_a_reader"))
     host = Host(environ={"HF_ENDPOINT": HUB, **environ}, cwd=Path("/"))
     plain = in_plain_words(error, Asked("org/small", None), host)
     assert said in plain.what
@@ -157,10 +188,17 @@ def test_how_long_the_hub_asks_to_wait_is_told() -> None:
         # Its number is that of EIO.
         (ssl.SSLError(ssl.SSL_ERROR_SYSCALL, "the line broke"), False),
         (OSError("Consistency check failed"), False),
+        (ValueError("no address"), True),
     ],
 )
 def test_whether_asking_again_is_of_use(error: Exception, final: bool) -> None:
     assert is_final(error) is final
+
+
+def test_a_limit_s_time_is_waited_too() -> None:
+    assert asked_to_wait_s(answered(429, RateLimit='"api";r=0;t=20')) == 20.0
+    assert asked_to_wait_s(answered(429, RateLimit='"api";r=0;t=20', Retry_After="5")) == 5.0
+    assert asked_to_wait_s(answered(503, RateLimit='"api";r=9;t=20')) is None
 
 
 def test_what_the_hub_said_is_found_behind_the_client_s_words() -> None:
