@@ -81,7 +81,7 @@ def plan_request(request: Request, host: Host, *, tell: Tell | None = None) -> P
     """
     profile = load_profile(request.reference, host, sets=request.sets, flags=request.flags)
     stack = _stack(request, profile, host)
-    model = resolve_model(profile.shape.model, host, search=stack.paths)
+    model = resolve_model(profile.shape.model, host, search=stack.paths, tell=tell)
     identities: Mapping[str, str] = {}
     companions: tuple[Companion, ...] = ()
     if stack.generation != "cpu":

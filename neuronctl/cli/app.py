@@ -361,13 +361,16 @@ def models_download(
         str | None,
         typer.Option("--profile", "-p", metavar="NAME", help="All models that a profile names instead."),
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare all that is here with the hub's checksums, and mend it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Download what serving needs of a model into the hub's cache, and take what its branch is now."""
     call = _begin(context, "models download", as_json)
     from neuronctl.cli.models import download
 
-    call.result = download(call, model, revision, profile)
+    call.result = download(call, model, revision, profile, verify=verify)
 
 
 @models.command("list")

@@ -26,10 +26,10 @@ def show(call: Invocation, said: str, revision: str | None, *, tensors: bool) ->
     from neuronctl.model.size import weight_bytes
 
     section = ModelSection(id=said, revision=revision)
-    model = resolve_model(section, call.host)
+    model = resolve_model(section, call.host, tell=call.tell)
     if model.source == "hub" and not model.here and model.checkpoint is None:
         try:
-            learn(model.id, model.commit, call.host)
+            learn(model.id, model.commit, call.host, tell=call.tell)
             model = resolve_model(section, call.host)
         except ModelNotResolved as error:  # what is known already is shown all the same
             call.tell(Message(error.what, "warn"))
@@ -61,7 +61,9 @@ def show(call: Invocation, said: str, revision: str | None, *, tensors: bool) ->
     return Result("models show", data, text=text)
 
 
-def download(call: Invocation, said: str | None, revision: str | None, profile: str | None) -> Result:
+def download(
+    call: Invocation, said: str | None, revision: str | None, profile: str | None, *, verify: bool = False
+) -> Result:
     """Bring what serving needs of a model here: of the one that is named, or all of a profile's."""
     from neuronctl.model.hub_model import refresh
 
@@ -71,7 +73,7 @@ def download(call: Invocation, said: str | None, revision: str | None, profile: 
     done = []
     for repo_id, branch in wanted:
         call.tell(Message(f"asking the hub for {repo_id}", "step"))
-        before, path = refresh(repo_id, branch, call.host, tell=call.tell)
+        before, path = refresh(repo_id, branch, call.host, tell=call.tell, verify=verify)
         if before not in (None, path.name):
             call.tell(Message(f"{repo_id} was {before} here before", "warn"))
         done.append({"id": repo_id, "revision": branch, "commit": path.name, "path": str(path)})
@@ -81,6 +83,9 @@ def download(call: Invocation, said: str | None, revision: str | None, profile: 
 
 def list_cached(call: Invocation) -> Result:
     """The models in the hub's cache."""
+    from neuronctl.model.hub_setting import check_numbers
+
+    check_numbers(call.host)
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

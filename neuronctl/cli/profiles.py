@@ -54,7 +54,7 @@ def show(
                 f"{section.id} is not on the hub, so it has no commits",
                 fix="leave --pin out; of a local folder a digest of its weights goes into the artifact's key",
             )
-        sets = (*sets, f"model.revision={resolve_model(section, call.host).commit}")
+        sets = (*sets, f"model.revision={resolve_model(section, call.host, tell=call.tell).commit}")
         profile = load_profile(reference, call.host, sets=sets)
     data: dict[str, object] = {
         "name": profile.name,

@@ -15,14 +15,17 @@ from msgspec import structs
 from neuronctl.child import Child, Ended, Launch
 from neuronctl.errors import MachineUnfit, ModelNotResolved
 from neuronctl.host import Host
-from neuronctl.model.hub import fetch_facts
-from neuronctl.model.hub_place import endpoint_of, hub_cache, repository_folder
+from neuronctl.model.content import find_wrong
+from neuronctl.model.hub import fetch_facts, missing_files
+from neuronctl.model.hub_place import hub_cache, repository_folder, snapshot_folder
 from neuronctl.model.listing import Listing
-from neuronctl.model.selection import small_files, weight_files
+from neuronctl.model.receive import Order, forget_file
+from neuronctl.model.safetensors import find_fault
+from neuronctl.model.selection import index_of, small_files, weight_files
 from neuronctl.model.size import size_in_words
-from neuronctl.model.transfer import Order
+from neuronctl.model.transfer import Pause
 from neuronctl.model.weights import named_by_index
-from neuronctl.result import Progress, Tell
+from neuronctl.result import Message, Progress, Tell
 from neuronctl.runs import open_run
 
 # The child finds modules where we do: `-c` alone would look into the working folder first.
@@ -30,6 +33,9 @@ _CODE = "import sys; sys.path[:] = {path!r}; from neuronctl.model.transfer impor
 _POLL_S = 0.5
 # The rate is that of the last so many seconds.
 _RATE_OVER_S = 15.0
+# A line that is silent for longer is told.
+_SILENT_S = 5.0
+_ALIKE_S = 2.0
 # What is left free on the disk beside the download.
 _SPARE_BYTES = 256 << 20
 
@@ -58,25 +64,21 @@ def wanted_files(listing: Listing, snapshot: Path) -> list[str]:
     return [*small_files(listing.files), *weights]
 
 
-def missing_files(listing: Listing, names: Sequence[str], snapshot: Path) -> list[str]:
-    """Of `names` those that are not in the snapshot as the hub has them, by their size where it tells one."""
-
-    def is_here(name: str) -> bool:
-        size, told = _size(snapshot / name), listing.files[name].size_bytes
-        return size is not None and told in (None, size)
-
-    return [name for name in names if not is_here(name)]
-
-
-def download_model(listing: Listing, host: Host, *, tell: Tell) -> Path:
+def download_model(listing: Listing, host: Host, *, tell: Tell, verify: bool = False) -> Path:
     """Bring what serving needs of a repository into the hub's cache: the snapshot's folder.
 
-    What another process or an earlier one brought is not fetched again, not in parts either. Raises
-    ModelNotResolved, also where the disk is too small; MachineUnfit where no process can be started;
-    Interrupted or Terminated.
+    What another process or an earlier one brought is not fetched again, not in parts either, unless its
+    content is wrong: that is seen of small files, and of weights whose header is at fault; with `verify` of
+    all. Raises ModelNotResolved, also where the disk is too small; MachineUnfit where no process can be
+    started; Interrupted or Terminated.
     """
-    snapshot = fetch_facts(listing, host)
+    small = [*small_files(listing.files), *filter(None, [index_of(listing.files)])]
+    # The index says what else is wanted.
+    _forget_wrong(listing, small, host, tell)
+    snapshot = fetch_facts(listing, host, tell=tell)
     names = wanted_files(listing, snapshot)
+    weights = [name for name in names if name not in small]
+    _forget_wrong(listing, weights if verify else _at_fault(snapshot, weights), host, tell)
     if missing := missing_files(listing, names, snapshot):
         _check_space(listing, missing, host)
         _transfer(listing, missing, host, tell)
@@ -86,7 +88,37 @@ def download_model(listing: Listing, host: Host, *, tell: Tell) -> Path:
                 fix="see whether another program empties the hub's cache, and type the same command again",
                 code="model.download-failed",
             )
+    if verify:
+        known = sum(1 for name in names if listing.files[name].blob)
+        told = f"all {len(names)} files are" if known == len(names) else f"{known} of {len(names)} files are"
+        tell(Message(f"{told} what the hub says, by their checksums", "done"))
     return snapshot
+
+
+def _forget_wrong(listing: Listing, names: Sequence[str], host: Host, tell: Tell) -> None:
+    """Take those files out of the cache that are there and have another content than on the hub.
+
+    Of what a mirror tells nothing, all that is asked for is taken for wrong. Raises ModelNotResolved for
+    weights that are so on the hub.
+    """
+    snapshot = snapshot_folder(listing.repo_id, listing.commit, host)
+    absent = set(missing_files(listing, names, snapshot))
+    known = {name: listing.files[name] for name in names if name not in absent and listing.files[name].blob}
+    for name in find_wrong(snapshot, known, host, tell=tell):
+        tell(Message(f"{name} is not here as the hub has it, and is fetched again", "warn"))
+        forget_file(name, listing, host)
+
+
+def _at_fault(snapshot: Path, names: Sequence[str]) -> list[str]:
+    """Of these files in a snapshot those that their own header shows to be damaged."""
+
+    def is_damaged(path: Path) -> bool:
+        try:
+            return find_fault(path) is not None
+        except OSError:
+            return True
+
+    return [name for name in names if name.endswith(".safetensors") and is_damaged(snapshot / name)]
 
 
 def _size(path: Path) -> int | None:
@@ -138,18 +170,16 @@ def _check_space(listing: Listing, names: Sequence[str], host: Host) -> None:
 
 def _transfer(listing: Listing, names: Sequence[str], host: Host, tell: Tell) -> None:
     """Run the child that receives the files, and tell how far it is."""
-    folder = repository_folder(listing.repo_id, host)
     wanted = structs.replace(listing, files={name: listing.files[name] for name in names})
-    order = Order(wanted, endpoint_of(host), str(hub_cache(host)), str(folder))
     # A bar of its own would fill the log; its other way of receiving takes nothing up again.
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_ENABLE_HF_TRANSFER": "0"}
     with open_run(host, listing.repo_id.rpartition("/")[2], "download") as run:
-        order.write(run.work / "order.json")
-        answer = run.work / "error.json"
-        argv = (sys.executable, "-c", _CODE.format(path=sys.path), str(run.work / "order.json"), str(answer))
+        order, answer, pause = (run.work / name for name in ("order.json", "error.json", "pause.json"))
+        Order.of(wanted, host).write(order)
+        argv = (sys.executable, "-c", _CODE.format(path=sys.path), str(order), str(answer), str(pause))
         launch = Launch(argv, env={**host.environ, **quiet}, cwd=host.cwd, log=run.log)
         with Child.start(launch, host) as child:
-            _follow(child, listing, names, folder, host, tell)
+            _follow(child, listing, names, pause, host, tell)
         if child.ended is not None and child.ended.code == 0:
             run.log.unlink(missing_ok=True)
             return
@@ -157,19 +187,33 @@ def _transfer(listing: Listing, names: Sequence[str], host: Host, tell: Tell) ->
 
 
 def _follow(
-    child: Child, listing: Listing, names: Sequence[str], folder: Path, host: Host, tell: Tell
+    child: Child, listing: Listing, names: Sequence[str], pause: Path, host: Host, tell: Tell
 ) -> None:
-    """Tell about twice a second what has come, how fast, and how long the rest takes."""
+    """Tell about twice a second what has come, how fast and for how long still, or why nothing comes."""
+    folder = repository_folder(listing.repo_id, host)
     total = _total(listing, names)
-    began = host.monotonic()
+    began = came_at = host.monotonic()
     seen: deque[tuple[float, int]] = deque()
+    told: Pause | None = None
     while True:
         now, received = host.monotonic(), _received(listing, names, folder)
+        if seen and received != seen[-1][1]:
+            came_at = now
         seen.append((now, received))
         while now - seen[0][0] > _RATE_OVER_S and len(seen) > 2:
             seen.popleft()
         rate = (received - seen[0][1]) / (now - seen[0][0]) if now > seen[0][0] else 0.0
-        tell(Progress(f"downloading {listing.repo_id}: {_how_far(received, total, rate)}", now - began))
+        paused = Pause.read(pause)
+        # All that are under way at once get the same answer.
+        if paused is not None and (told is None or paused.until > told.until + _ALIKE_S):
+            told = paused
+            tell(Message(paused.why, "note"))
+        far = _how_far(received, total, rate)
+        if paused is not None and paused.until > host.now():
+            far = f"{_how_far(received, total, 0.0)}, waiting for {paused.until - host.now():.0f} s"
+        elif now - came_at >= _SILENT_S:
+            far = f"{_how_far(received, total, 0.0)}, nothing came for {now - came_at:.0f} s"
+        tell(Progress(f"downloading {listing.repo_id}: {far}", now - began))
         if child.wait(_POLL_S) is not None:
             return
 

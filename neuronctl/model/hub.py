@@ -7,26 +7,39 @@ one below 1.0.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from json import JSONDecodeError
+from pathlib import Path, PurePosixPath
+from threading import Event
+from time import monotonic
 from typing import Any, TypeVar
 
 from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
-from neuronctl.model.hub_error import Asked, in_plain_words, status_of, with_near_matches
+from neuronctl.model.hub_error import Asked, in_plain_words, no_hub, with_near_matches
 from neuronctl.model.hub_memory import HubMemory
-from neuronctl.model.hub_place import endpoint_of, hub_cache, offline_by, offline_error, snapshot_folder
+from neuronctl.model.hub_place import (
+    endpoint_of,
+    offline_by,
+    offline_error,
+    snapshot_folder,
+)
+from neuronctl.model.hub_setting import check_numbers
+from neuronctl.model.hub_stream import open_stream
 from neuronctl.model.listing import HubFile, Listing, TensorRow, is_commit
-from neuronctl.model.patience import Patience
+from neuronctl.model.patience import UNTOLD_S, Waiting
+from neuronctl.model.receive import Order, receive_file
 from neuronctl.model.safetensors import LARGEST_HEADER_BYTES, read_rows
 from neuronctl.model.selection import index_of, small_files, weight_files
 from neuronctl.model.weights import named_by_index
+from neuronctl.result import Message, Tell
 
 TIMEOUT_S = 10.0
 # Pauses before a question is asked again that the hub could not answer.
 _WAITS_S = (1.0, 3.0)
-# What the hub may ask for instead: nothing is told meanwhile.
+# What the hub may ask for instead.
 _LONGEST_WAIT_S = 60.0
 # What is looked into before anything is decided is smaller; a tokenizer may be larger, and can wait.
 _FACTS_BYTES = 2 << 20
@@ -35,47 +48,67 @@ _HEADER_GUESS_BYTES = 16 << 10
 _ROW_BYTES = 160
 _AT_ONCE = 8
 _SIMILAR = 50
+_SHA = re.compile(r"[0-9a-f]+")
 
 T = TypeVar("T")
 
 
-def look_up(repo_id: str, revision: str | None, host: Host) -> Listing:
-    """Ask the hub which commit a revision is, and what it holds.
+def look_up(repo_id: str, revision: str | None, host: Host, *, tell: Tell | None = None) -> Listing:
+    """Ask the hub which commit a revision is, and what it holds; `tell` hears of pauses.
 
     Raises ModelNotResolved, with what to do about it: also where `HF_HUB_OFFLINE` forbids to ask.
     """
+    check_numbers(host)
     asked = Asked(repo_id, revision)
     if variable := offline_by(host):
         raise offline_error(f"{variable} forbids to ask the hub for {asked}", variable)
     with _plainly(asked, host):
-        told = _model_info(repo_id, revision, host)
-    if told.sha is None:
-        raise ModelNotResolved(
-            f"{endpoint_of(host)} names no commit of {asked}", code="model.download-failed"
-        )
-    files = {one.rfilename: _hub_file(one) for one in told.siblings or []}
+        told = _model_info(repo_id, revision, host, tell)
+    if not is_commit(told.sha):
+        raise no_hub(host)
+    files = {one.rfilename: _hub_file(one) for one in told.siblings or [] if _is_within(one.rfilename)}
     listing = Listing(repo_id, told.sha, files, told.gated or False)
     HubMemory(repo_id, host).remember(listing)
     return listing
 
 
-def fetch_facts(listing: Listing, host: Host) -> Path:
+def fetch_facts(listing: Listing, host: Host, *, tell: Tell | None = None) -> Path:
     """Bring what says what a model is into the hub's cache, no weights and no tokenizer's words: its folder.
 
-    Raises ModelNotResolved.
+    What is there by its name and size is not looked into. Raises ModelNotResolved.
     """
+    check_numbers(host)
+    snapshot = snapshot_folder(listing.repo_id, listing.commit, host)
     names = [
         name for name in small_files(listing.files) if (listing.files[name].size_bytes or 0) <= _FACTS_BYTES
     ]
     if index := index_of(listing.files):
         names.append(index)
-    fetch = _fetcher(listing, host)
-    with _plainly(Asked(listing.repo_id, listing.commit), host):
-        _all(fetch, names)
-    return snapshot_folder(listing.repo_id, listing.commit, host)
+    if missing := missing_files(listing, names, snapshot):
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+        disable_progress_bars()  # a bar for each of some small files
+        order = Order.of(listing, host)
+        with _plainly(Asked(listing.repo_id, listing.commit), host), _waiting(tell) as waiting:
+            _all(lambda name: receive_file(name, order, waiting), missing)
+    return snapshot
 
 
-def fetch_tensors(listing: Listing, snapshot: Path, host: Host) -> dict[str, TensorRow] | None:
+def missing_files(listing: Listing, names: Sequence[str], snapshot: Path) -> list[str]:
+    """Of `names` those that are not in the snapshot as the hub has them, by their size where it tells one."""
+
+    def is_here(name: str) -> bool:
+        try:
+            return listing.files[name].size_bytes in (None, (snapshot / name).stat().st_size)
+        except OSError:
+            return False
+
+    return [name for name in names if not is_here(name)]
+
+
+def fetch_tensors(
+    listing: Listing, snapshot: Path, host: Host, *, tell: Tell | None = None
+) -> dict[str, TensorRow] | None:
     """Read the headers of the safetensors files from the hub: some hundred bytes a tensor, and no weights.
 
     None for a repository without safetensors, and for a hub that cannot send a part of a file. `snapshot`
@@ -93,12 +126,13 @@ def fetch_tensors(listing: Listing, snapshot: Path, host: Host) -> dict[str, Ten
     if not files:
         return None
 
-    def header(name: str) -> dict[str, TensorRow]:
-        guess = 8 + _ROW_BYTES * rows[name] if name in rows else _HEADER_GUESS_BYTES
-        return _header(listing, name, guess, host)
-
     try:
-        with _plainly(Asked(listing.repo_id, listing.commit), host):
+        with _plainly(Asked(listing.repo_id, listing.commit), host), _waiting(tell) as waiting:
+
+            def header(name: str) -> dict[str, TensorRow]:
+                guess = 8 + _ROW_BYTES * rows[name] if name in rows else _HEADER_GUESS_BYTES
+                return _header(listing, name, guess, host, waiting)
+
             found = _all(header, files)
     except _NoRanges:
         return None
@@ -134,63 +168,78 @@ def similar_revisions(repo_id: str, host: Host) -> list[str]:
         return []
 
 
-class _NoRanges(Exception):
+class _NoRanges(ValueError):
     """A hub, or a mirror of it, answers with the whole file where a part was asked for."""
 
 
-def _model_info(repo_id: str, revision: str | None, host: Host) -> Any:
+@contextmanager
+def _waiting(tell: Tell | None) -> Iterator[Waiting]:
+    """Patience for several questions at once, of whose pauses `tell` hears; it ends with the context."""
+    over = Event()
+    told_until = 0.0
+
+    def wait(pause_s: float, why: str) -> None:
+        nonlocal told_until
+        until = monotonic() + pause_s
+        # All that are asked at once get the same answer.
+        if tell is not None and pause_s > UNTOLD_S and until > told_until + UNTOLD_S:
+            told_until = until
+            tell(Message(why, "note"))
+        over.wait(pause_s)
+
+    try:
+        yield Waiting(_WAITS_S, _LONGEST_WAIT_S, wait)
+    finally:
+        over.set()
+
+
+def _model_info(repo_id: str, revision: str | None, host: Host, tell: Tell | None) -> Any:
     """What the hub tells of a repository; asked again where it has a trouble of its own, or wants a pause."""
     from huggingface_hub import HfApi
 
-    api = HfApi(endpoint=endpoint_of(host))
-    patience = Patience(_WAITS_S, longest_s=_LONGEST_WAIT_S)
-    while True:
-        try:
-            return api.model_info(repo_id, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
-        except Exception as error:
-            pause_s = patience.pause_s(error) if status_of(error) else None
-            if pause_s is None:
-                raise
-            host.sleep(pause_s)
+    def ask() -> Any:
+        api = HfApi(endpoint=endpoint_of(host))
+        return api.model_info(repo_id, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
+
+    try:
+        with _waiting(tell) as waiting:
+            return waiting.ask(ask, only_answered=True)
+    except (JSONDecodeError, LookupError, TypeError, AttributeError):
+        raise no_hub(host) from None
+
+
+def _is_within(name: str) -> bool:
+    """Whether a file's name leads to a place below its repository's folder."""
+    return not name.startswith("/") and ".." not in PurePosixPath(name).parts and "\0" not in name
 
 
 def _hub_file(sibling: Any) -> HubFile:
     # Since 1.0 the client has an object where 0.x had a dict.
     lfs = sibling.lfs
     digest = lfs["sha256"] if isinstance(lfs, dict) else lfs.sha256 if lfs is not None else None
-    return HubFile(sibling.size, digest or sibling.blob_id or "", is_lfs=digest is not None)
+    name = str(digest or sibling.blob_id or "")
+    # It becomes the name of a file.
+    is_digest = len(name) == (64 if digest else 40) and _SHA.fullmatch(name)
+    is_size = type(sibling.size) is int and sibling.size >= 0
+    return HubFile(sibling.size if is_size else None, name if is_digest else "", is_lfs=digest is not None)
 
 
-def _fetcher(listing: Listing, host: Host) -> Callable[[str], object]:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
-
-    disable_progress_bars()  # a bar for each of some small files
-    cache, endpoint = hub_cache(host), endpoint_of(host)
-
-    def fetch(name: str) -> object:
-        return hf_hub_download(
-            listing.repo_id, name, revision=listing.commit, cache_dir=cache, endpoint=endpoint
-        )
-
-    return fetch
-
-
-def _header(listing: Listing, name: str, guess: int, host: Host) -> dict[str, TensorRow]:
+def _header(listing: Listing, name: str, guess: int, host: Host, waiting: Waiting) -> dict[str, TensorRow]:
     """The rows of one file's header, in one request where `guess` bytes are enough."""
     from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(listing.repo_id, name, revision=listing.commit, endpoint=endpoint_of(host))
     size_bytes = listing.files[name].size_bytes
     asked_bytes = guess if size_bytes is None else max(8, min(guess, size_bytes))
-    begin = _read_part(url, 0, asked_bytes)
+    begin = waiting.ask(lambda: _read_part(url, 0, asked_bytes))
     if size_bytes is None and len(begin) < asked_bytes:
         size_bytes = len(begin)
     length = int.from_bytes(begin[:8], "little")
     if length > LARGEST_HEADER_BYTES or (size_bytes is not None and length > size_bytes - 8):
         raise _damaged(listing, name, "its header is longer than the file")
     if length > len(begin) - 8:
-        begin += _read_part(url, len(begin), 8 + length - len(begin))
+        had = len(begin)
+        begin += waiting.ask(lambda: _read_part(url, had, 8 + length - had))
     try:
         return {
             tensor: TensorRow(dtype, shape, name) for tensor, dtype, shape in read_rows(begin[8 : 8 + length])
@@ -209,35 +258,10 @@ def _damaged(listing: Listing, name: str, why: str) -> ModelNotResolved:
 
 def _read_part(url: str, start: int, count: int) -> bytes:
     """`count` bytes of a file on the hub. Raises _NoRanges, and what the client raises."""
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
-
-    headers = {
-        **build_hf_headers(),
-        "Range": f"bytes={start}-{start + count - 1}",
-        "Accept-Encoding": "identity",
-    }
-    with _stream(url, headers) as (response, blocks):
-        hf_raise_for_status(response)
-        if response.status_code != 206:
+    with open_stream(url, start=start, end=start + count, timeout_s=TIMEOUT_S) as (status, blocks):
+        if status != 206:
             raise _NoRanges
         return b"".join(blocks)
-
-
-@contextmanager
-def _stream(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
-    """An answer and the blocks of its body, which is not read before they are asked for."""
-    from huggingface_hub import utils as its_utils
-
-    utils: Any = its_utils  # what is in it differs by version
-    if hasattr(utils, "http_stream_backoff"):  # since 1.0
-        with utils.http_stream_backoff("GET", url, headers=headers, timeout=TIMEOUT_S) as response:
-            yield response, response.iter_bytes()
-    else:
-        response = utils.http_backoff("GET", url, headers=headers, timeout=TIMEOUT_S, stream=True)
-        try:
-            yield response, response.iter_content(64 << 10)
-        finally:
-            response.close()
 
 
 def _all(ask: Callable[[str], T], names: Sequence[str]) -> list[T]:

