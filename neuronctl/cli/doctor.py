@@ -119,9 +119,11 @@ def _refuse_odd_pairs(*, watch: bool, fix: bool, yes: bool, bundle: str | None, 
 
 def _watch(call: Invocation, every_s: float) -> None:
     """Show the live table until ^C."""
+    from neuronctl.cli.watch import show_snapshots
     from neuronctl.doctor.watch import watch
 
-    watch(call.host, sys.stdout, interval_s=every_s, as_json=call.as_json)
+    snapshots = watch(call.host, interval_s=every_s)
+    show_snapshots(snapshots, sys.stdout, environ=call.host.environ, as_json=call.as_json)
     call.is_answered = True  # ^C is how it ends
 
 

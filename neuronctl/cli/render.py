@@ -121,7 +121,7 @@ def render_result(result: Result, *, as_json: bool) -> None:
         )
         return
     if result.text:
-        _write(harmless(result.text.rstrip("\n")))
+        write_answer(harmless(result.text.rstrip("\n")))
 
 
 def render_error(command: str, error: NeuronctlError, *, as_json: bool, data: Mapping[str, object]) -> None:
@@ -236,13 +236,15 @@ def envelope(
 def _write_envelope(answer: Mapping[str, object]) -> None:
     # In another encoding a letter may have to be escaped, and JSON has escapes of its own.
     as_it_is = sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    _write(json.dumps(answer, indent=2, default=str, ensure_ascii=not as_it_is))
+    write_answer(json.dumps(answer, indent=2, default=str, ensure_ascii=not as_it_is))
 
 
-def _write(text: str) -> None:
+def write_answer(text: str, stream: TextIO | None = None) -> None:
+    """Write `text` and the end of its line to stdout; see render_result for what is raised."""
+    stream = stream or sys.stdout
     try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        stream.write(text + "\n")
+        stream.flush()
     except BrokenPipeError:
         raise
     except OSError as error:

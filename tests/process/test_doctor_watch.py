@@ -22,11 +22,13 @@ from tests.process.neuron_machine import GIB, make_root
 from tests.process.terminal import PROJECT, until
 
 WATCH = """
-import sys
+import os, sys
 from pathlib import Path
+from neuronctl.cli.watch import show_snapshots
 from neuronctl.doctor.watch import watch
 from neuronctl.host import Host
-watch(Host(root=Path(sys.argv[1])), sys.stdout, interval_s=0.2, **eval(sys.argv[2]))
+snapshots = watch(Host(root=Path(sys.argv[1])), interval_s=0.2)
+show_snapshots(snapshots, sys.stdout, environ=os.environ, **eval(sys.argv[2]))
 """
 REPORT = json.dumps(
     {
@@ -206,8 +208,10 @@ def test_neuron_monitor_ends_when_the_table_cannot_be_written(watched: Watched) 
 def test_a_neuron_ls_that_fails_meanwhile(watched: Watched) -> None:
     watched.monitor("good")
     process, _ = lines(watched, "0 76")
-    (watched.root / "bin" / "neuron-ls").write_text("#!/bin/sh\nexit 1\n")
+    says = "\\033]0;mine\\007\\033[31mno"
+    (watched.root / "bin" / "neuron-ls").write_text(f"#!/bin/sh\nprintf '{says}' >&2\nexit 1\n")
     until(lambda: "neuron-ls ended with 1" in (watched.folder / "out").read_text(), "its trouble")
+    assert "\x1b" not in (watched.folder / "out").read_text(), "nobody else writes to the terminal"
     watched.ends(process)
 
 

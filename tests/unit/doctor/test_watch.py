@@ -7,13 +7,16 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuronctl.doctor import watch as module
+from neuronctl.cli import watch as module
+from neuronctl.cli.watch import show_snapshots
 from neuronctl.doctor.snapshot import Core, Device, Holder, HostMemory, Server, Snapshot, take_snapshot
 from neuronctl.doctor.table import table
 from neuronctl.doctor.utilisation import CoreUse, RuntimeUse, Utilisation
@@ -308,6 +311,21 @@ def test_every_fact_is_shown_in_a_window_of_any_use(width: int) -> None:
     assert width == 60 or "12 (not visible from here)" in text or width == 80
 
 
+def show(
+    world: World,
+    out: TextIO,
+    *,
+    most: int = 1,
+    as_json: bool = False,
+    interval_s: float = 2,
+    environ: Mapping[str, str] | None = None,
+) -> None:
+    """Watch until so many snapshots have been taken."""
+    taken = islice(watch(world, interval_s=interval_s), most)
+    snapshots = (one for one in taken)
+    show_snapshots(snapshots, out, environ=environ or world.environ, as_json=as_json)
+
+
 class Screen(io.StringIO):
     """A terminal."""
 
@@ -322,7 +340,7 @@ def sized(monkeypatch: pytest.MonkeyPatch, *sizes: tuple[int, int]) -> None:
 
 def test_without_a_terminal_each_table_stands_below_the_last(world: World) -> None:
     out = io.StringIO()
-    watch(world, out, interval_s=2, most=3)
+    show(world, out, interval_s=2, most=3)
     assert out.getvalue().count("host memory") == 3
     assert "\x1b" not in out.getvalue()
     assert world.clock[0] == 4
@@ -331,7 +349,7 @@ def test_without_a_terminal_each_table_stands_below_the_last(world: World) -> No
 def test_json_is_one_object_a_line(world: World) -> None:
     world.has_process(11, *API)
     out = Screen()
-    watch(world, out, as_json=True, most=2)
+    show(world, out, as_json=True, most=2)
     lines = out.getvalue().splitlines()
     assert len(lines) == 2
     told = json.loads(lines[0])
@@ -344,7 +362,7 @@ def test_on_a_terminal_it_is_drawn_in_place_and_the_cursor_comes_back(
 ) -> None:
     sized(monkeypatch, (80, 24))
     out = Screen()
-    watch(world, out, most=2)
+    show(world, out, most=2)
     drawn = out.getvalue()
     assert drawn.startswith("\x1b[?25l")
     assert drawn.endswith("\x1b[?25h")
@@ -354,14 +372,14 @@ def test_on_a_terminal_it_is_drawn_in_place_and_the_cursor_comes_back(
 
 def test_a_dumb_terminal_gets_plain_lines(world: World) -> None:
     out = Screen()
-    watch(replace(world, environ={"TERM": "dumb"}), out, most=1)
+    show(world, out, environ={"TERM": "dumb"})
     assert "\x1b" not in out.getvalue()
 
 
 def test_it_follows_the_size_of_the_window(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sized(monkeypatch, (80, 24), (20, 3))
     out = Screen()
-    watch(world, out, most=2)
+    show(world, out, most=2)
     first, second = out.getvalue().split("\x1b[H")[2:]
     assert "more lines" not in first
     assert "… 3 more lines" in second
@@ -378,17 +396,17 @@ def test_however_it_ends_the_cursor_comes_back(
     sized(monkeypatch, (80, 24))
     out = Screen()
     if error is KeyboardInterrupt:
-        watch(replace(world, on_sleep=stop), out)
+        show(replace(world, on_sleep=stop), out, most=2)
     else:
         with pytest.raises(error):
-            watch(replace(world, on_sleep=stop), out)
+            show(replace(world, on_sleep=stop), out, most=2)
     assert out.getvalue().endswith("\x1b[?7h\x1b[?25h")
 
 
 @pytest.mark.parametrize("interval_s", [0, -1, 0.1, float("nan"), float("inf")])
 def test_an_interval_that_is_none(world: World, interval_s: float) -> None:
     with pytest.raises(UsageError, match="interval"):
-        watch(world, io.StringIO(), interval_s=interval_s)
+        watch(world, interval_s=interval_s)
 
 
 def test_a_neuron_ls_that_hangs_is_not_asked_each_time(world: World) -> None:
@@ -396,7 +414,7 @@ def test_a_neuron_ls_that_hangs_is_not_asked_each_time(world: World) -> None:
     world.write("bin/neuron-ls", "").chmod(0o755)
     world.commands["neuron-ls"] = Finished(None, "", "", "did not answer in 10 s")
     out = io.StringIO()
-    watch(world, out, interval_s=10, most=8)
+    show(world, out, interval_s=10, most=8)
     assert world.asked.count("neuron-ls") == 2
     assert out.getvalue().count("neuron-ls did not answer in 10 s") == 8
     assert "neuron-monitor is neither in PATH" in out.getvalue()
@@ -411,7 +429,7 @@ def test_devices_by_neuron_ls(world: World) -> None:
     ]
     world.commands["neuron-ls"] = Finished(0, json.dumps(listing), "")
     out = io.StringIO()
-    watch(world, out, most=1)
+    show(world, out, most=1)
     assert "5 (not visible from here)" in out.getvalue()
     assert "neuron-ls" not in out.getvalue()
 
