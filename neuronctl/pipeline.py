@@ -86,6 +86,8 @@ def plan_request(request: Request, host: Host, *, tell: Tell | None = None) -> P
     companions: tuple[Companion, ...] = ()
     if stack.generation != "cpu":
         profile, model, identities, companions = _told_apart(profile, model, request.passthrough, host, tell)
+    else:
+        profile, model, companions = _for_cpu(profile, model, stack, host)
     plan = make_plan(
         profile,
         model,
@@ -116,6 +118,21 @@ def _compiled_keys(host: Host) -> list[str]:
         return []
 
 
+def _for_cpu(
+    profile: Profile, model: Model, stack: Stack, host: Host
+) -> tuple[Profile, Model, tuple[Companion, ...]]:
+    """What plans for a processor need beyond the configuration: adapters, whether vLLM knows the model."""
+    from neuronctl.model.vllm_registry import find_unsupported
+
+    model = replace(model, unsupported=find_unsupported(model.config, model.path, stack.paths))
+    if not profile.shape.features.lora.adapters:
+        return profile, model, ()
+    from neuronctl.model.companions import find_companions, with_local_companions
+
+    companions = find_companions(profile, host, identify=False)
+    return with_local_companions(profile, companions), model, companions
+
+
 def _told_apart(
     profile: Profile, model: Model, passthrough: Sequence[str], host: Host, tell: Tell | None
 ) -> tuple[Profile, Model, Mapping[str, str], tuple[Companion, ...]]:
@@ -137,7 +154,7 @@ def _told_apart(
     model = replace(model, weights=weight_bytes(model))
     if model.here and model.commit is None:
         model = replace(model, identity=identify_weights(model.path, host, on_read=reading))
-    companions = find_companions(profile, host)
+    companions = find_companions(profile, host, identify=True)
     profile = _with_absolute_paths(with_local_companions(profile, companions), host)
     shape = profile.shape
     raw = (shape.neuron, shape.engine.extra, shape.engine.speculative_config, list(passthrough))
@@ -341,9 +358,8 @@ def _ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> P
         from neuronctl.model.hub_memory import HubMemory
 
         HubMemory(plan.model.id, host).remember_commit(plan.model.revision, plan.model.commit)
-    if plan.backend != "cpu":
-        check_headers(plan.model)
-    if plan.backend != "cpu" and fetch_companions(plan.profile, host, tell=tell):
+    check_headers(plan.model)
+    if fetch_companions(plan.profile, host, tell=tell):
         plan = plan_request(request, host, tell=tell)
         refuse_errors(plan)
     return plan

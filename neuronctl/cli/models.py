@@ -22,17 +22,24 @@ if TYPE_CHECKING:
 def show(call: Invocation, said: str, revision: str | None, *, tensors: bool) -> Result:
     """What a model is: by its files where they are here, else by what the hub tells without its weights."""
     from neuronctl.model.hub_model import learn, missing_of
+    from neuronctl.model.hub_place import offline_by
     from neuronctl.model.resolve import resolve_model
     from neuronctl.model.size import weight_bytes
+    from neuronctl.model.weights import check_headers
 
     section = ModelSection(id=said, revision=revision)
     model = resolve_model(section, call.host, tell=call.tell)
-    if model.source == "hub" and not model.here and model.checkpoint is None:
+    if model.here:
+        check_headers(model)
+    elif model.source == "hub" and model.checkpoint is None and not offline_by(call.host):
         try:
             learn(model.id, model.commit, call.host, tell=call.tell)
-            model = resolve_model(section, call.host)
         except ModelNotResolved as error:  # what is known already is shown all the same
             call.tell(Message(error.what, "warn"))
+        else:
+            model = resolve_model(section, call.host)
+    if model.unremembered is not None:
+        call.tell(Message(f"this cannot be kept for the next time: {model.unremembered}", "warn"))
     rows = _tensors(model, call) if tensors else {}
     checkpoint = model.checkpoint
     weights = weight_bytes(model)
@@ -69,6 +76,8 @@ def download(
 
     if (said is None) == (profile is None):
         raise UsageError("one model, or one profile, must be named", fix="neuronctl models download org/name")
+    if said is not None and (why := _needs_no_download(said, call)):
+        return Result("models download", {"models": []}, text=why)
     wanted = [(said, revision)] if said is not None else _hub_models(profile or "", revision, call)
     done = []
     for repo_id, branch in wanted:
@@ -105,16 +114,18 @@ def list_cached(call: Invocation) -> Result:
     for repo in sorted((one for one in found if one.repo_type == "model"), key=lambda one: one.repo_id):
         for one in sorted(repo.revisions, key=lambda one: one.commit_hash):
             refs = sorted(one.refs)
-            model, error = None, None
+            model, error, code = None, None, None
             section = ModelSection(id=repo.repo_id, revision=one.commit_hash, download="never")
             try:
                 if (one.snapshot_path / "config.json").exists():
                     model = with_checkpoint(find_hub_model(section, call.host))
             except NeuronctlError as failure:
-                error = failure.what
+                error, code = failure.what, failure.error_code
             state = "whole" if model is not None and model.here else "in parts"
             if model is not None:
                 tied = {True: "tied", False: "two", None: "unknown"}[model.is_tied]
+            elif error is not None:
+                state, tied = "damaged" if code == "model.damaged-weights" else "unusable", ""
             else:  # an adapter has no config.json, and there may be other things
                 state, tied = "other", ""
             used_by = users.get(repo.repo_id, [])
@@ -144,6 +155,28 @@ def list_cached(call: Invocation) -> Result:
             )
     text = columns(rows) if data else f"no models in {folder}"
     return Result("models list", {"cache": str(folder), "models": data}, text=text)
+
+
+def _needs_no_download(said: str, call: Invocation) -> str | None:
+    """Why there is nothing to download of what is named; None for what is looked for on the hub.
+
+    Raises ModelNotResolved for a path where there is nothing.
+    """
+    from neuronctl.model.model import WHEEL
+    from neuronctl.model.resolve import is_hub_id
+
+    if said.startswith(WHEEL):
+        return f"{said} is in a Python package, which pip installs: there is nothing to download"
+    if not said.strip() or is_hub_id(said, call.host):
+        return None
+    folder = call.host.expand(said)
+    if folder.is_dir():
+        return f"{said} is the folder {folder}, as for every command: there is nothing to download"
+    raise ModelNotResolved(
+        f"there is no folder {folder}",
+        fix="give a hub id such as org/name; a folder needs no download",
+        code="model.no-folder",
+    )
 
 
 def _hub_models(reference: str, revision: str | None, call: Invocation) -> list[tuple[str, str | None]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from neuronctl.model.plain_file import read_plain
+
 # Where transformers keeps one (tokenization_utils_base.py, processing_utils.py): files of their own, else a
 # key of tokenizer_config.json. Mistral's tokenizers have theirs in code.
 _FILES = ("chat_template.jinja", "chat_template.json")
@@ -18,7 +20,7 @@ def has_chat_template(folder: Path) -> bool | None:
     ):
         return True
     try:
-        said = json.loads((folder / "tokenizer_config.json").read_bytes())
+        said = json.loads(read_plain(folder / "tokenizer_config.json"))
     except (OSError, ValueError, RecursionError):
         return None
     return bool(said.get("chat_template")) if isinstance(said, dict) else None

@@ -9,16 +9,9 @@ from math import prod
 from pathlib import Path
 
 from neuronctl.model.listing import TensorRow
-from neuronctl.model.safetensors import read_header, read_rows
+from neuronctl.model.safetensors import BITS, read_file
 from neuronctl.model.selection import weight_files
 
-# Bits of a number in the format's own words (safetensors, README: format).
-_BITS = {
-    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8,
-    "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
-    "I32": 32, "U32": 32, "F32": 32,
-    "I64": 64, "U64": 64, "F64": 64, "C64": 64,
-}  # fmt: skip
 # How the layouts of Hugging Face, ChatGLM and Mistral name the two modules that may be one. What their
 # tensors are called depends on the format: weight, qweight, weight_packed.
 _INPUT = {"embed_tokens", "wte", "tok_embeddings", "word_embeddings", "embed_in"}
@@ -50,7 +43,7 @@ def add_up(tensors: Mapping[str, TensorRow]) -> Checkpoint:
     numbers: Counter[str] = Counter()
     for row in tensors.values():
         numbers[row.dtype] += prod(row.shape)
-    size_bytes = sum(count * _BITS.get(dtype, 0) // 8 for dtype, count in numbers.items())
+    size_bytes = sum(count * BITS.get(dtype, 0) // 8 for dtype, count in numbers.items())
     modules = [name.split(".")[:-1] for name in tensors if not name.endswith(".bias")]
     stores_output = None
     if any(module[-1:] and module[-1] in _INPUT for module in modules):
@@ -67,16 +60,12 @@ def _is_output(module: list[str]) -> bool:
 
 
 def read_tensors(folder: Path, indexed: Mapping[str, str]) -> dict[str, TensorRow] | None:
-    """The tensors of a local folder. None where it has no safetensors, or one whose header cannot be read."""
+    """The tensors of a local folder. None where it has no safetensors. Raises OSError, ValueError."""
     names = [path.name for path in folder.iterdir()]
     files = [
         name for name in weight_files(names, indexed=set(indexed.values())) if name.endswith(".safetensors")
     ]
-    tensors = {}
-    for name in files:
-        try:
-            for tensor, dtype, shape in read_rows(read_header(folder / name)):
-                tensors[tensor] = TensorRow(dtype, shape, name)
-        except (OSError, ValueError):
-            return None
+    tensors = {
+        row.name: TensorRow(row.dtype, row.shape, name) for name in files for row in read_file(folder / name)
+    }
     return tensors or None

@@ -34,8 +34,8 @@ class Companion:
     """One of them: its key in the profile, what is said there, and the folder it is in, None if it is not
     here.
 
-    `identity` tells its weights from others: a hub commit, else a digest; None where it is not here. `moved`
-    and `replaces` are other commits, see Model.
+    `identity` tells its weights from others: a hub commit, else a digest; None where it is not here, and of
+    a folder where nobody asked. `moved` and `replaces` are other commits, see Model.
     """
 
     key: str
@@ -46,9 +46,14 @@ class Companion:
     replaces: str | None = None
 
 
-def find_companions(profile: Profile, host: Host) -> tuple[Companion, ...]:
-    """Those that the profile names, looked for in folders and in the hub's cache; nothing is fetched."""
-    return tuple(_find(key, said, config, host) for key, said, config in named_companions(profile))
+def find_companions(profile: Profile, host: Host, *, identify: bool) -> tuple[Companion, ...]:
+    """Those that the profile names, looked for in folders and in the hub's cache; nothing is fetched.
+
+    `identify`: read the weights of those in folders, to tell them from others.
+    """
+    return tuple(
+        _find(key, said, config, host, identify=identify) for key, said, config in named_companions(profile)
+    )
 
 
 def fetch_companions(profile: Profile, host: Host, *, tell: Tell) -> bool:
@@ -127,13 +132,14 @@ def named_companions(profile: Profile) -> Iterator[tuple[str, str, str]]:
         yield f"{_ADAPTERS}{name}", said, ADAPTER_CONFIG
 
 
-def _find(key: str, said: str, config: str, host: Host) -> Companion:
+def _find(key: str, said: str, config: str, host: Host, *, identify: bool = False) -> Companion:
     absent = Companion(key, said, None, None)
     if not is_hub_id(said, host):
         folder = host.expand(said)
         if not os.path.isdir(folder):
             return absent
-        return Companion(key, said, folder.resolve(), identify_weights(folder.resolve(), host))
+        identity = identify_weights(folder.resolve(), host) if identify else None
+        return Companion(key, said, folder.resolve(), identity)
     try:
         pinned = find_commit(said, None, host, config)
         if pinned.commit is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neuronctl.errors import ModelNotResolved, Place
+from neuronctl.model.plain_file import NoPlainFile, read_plain
 
 # What a class makes of a key that config.json leaves out, by the model type of the text part. Source:
 # configuration_*.py of transformers 4.57.6 and 5.19.0, which agree. LlavaConfig's own default for tied
@@ -70,44 +71,66 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises ModelNotResolved with the line for anything but a JSON object that can be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = read_plain(path)
     except FileNotFoundError:
         raise ModelNotResolved(
             f"the model folder {path.parent} has no {path.name}",
             fix="point model.id at a folder in Hugging Face layout (config.json, tokenizer, *.safetensors)",
             code="model.no-config",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ModelNotResolved(
-            f"cannot read {path}: {error}",
-            fix="check the file's permissions, or download the model again",
+            f"cannot read {path}: {error.strerror}",
+            fix="put the model's own file there"
+            if isinstance(error, NoPlainFile)
+            else "give this user the right to read the file, or download the model again",
             code="model.unreadable-config",
         ) from None
     try:
-        config = json.loads(text)
+        config = json.loads(content.decode("utf-8"))
     except json.JSONDecodeError as error:
-        raise ModelNotResolved(
-            f"{path.name} is not JSON: {error.msg} in column {error.colno}",
-            place=Place(file=str(path), line=error.lineno),
-            fix="download the model again; the file is damaged",
-            code="model.broken-config",
-        ) from None
-    except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
-        reason = "nested too deeply" if isinstance(error, RecursionError) else f"not sound: {error}"
-        raise ModelNotResolved(
-            f"{path.name} is {reason}",
-            place=Place(file=str(path)),
-            fix="download the model again; the file is damaged",
-            code="model.broken-config",
-        ) from None
+        why = f"is not JSON: {error.msg} in column {error.colno}"
+        raise _broken(path, why, content, error.lineno) from None
+    except UnicodeDecodeError as error:
+        raise _broken(path, f"is not UTF-8 text: byte {error.start}", content) from None
+    except RecursionError:
+        raise _broken(path, "is nested too deeply", content) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise _broken(path, f"is not sound: {error}", content) from None
     if not isinstance(config, dict):
-        raise ModelNotResolved(
-            f"{path.name} holds a {type(config).__name__}, not an object",
-            place=Place(file=str(path)),
-            fix="download the model again; the file is damaged",
-            code="model.broken-config",
-        )
+        raise _broken(path, f"holds {_KINDS.get(type(config), 'a number')}, not an object", content)
     return config
+
+
+# In the words of JSON.
+_KINDS = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+
+
+def _broken(path: Path, why: str, content: bytes, line: int | None = None) -> ModelNotResolved:
+    return ModelNotResolved(
+        f"{path.name} {why}",
+        place=Place(file=str(path), line=line),
+        fix=_remedy(path, content),
+        code="model.broken-config",
+    )
+
+
+def _remedy(path: Path, content: bytes) -> str:
+    """What helps against a file that is damaged: by where it is, and whether it is as the hub has it."""
+    import hashlib
+
+    snapshot = path.parent
+    if snapshot.parent.name != "snapshots":
+        return "copy the file again, or download the model again; the file is damaged"
+    repo_id = snapshot.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
+    # The cache keeps a file under the digest that the hub has of it.
+    digests = {
+        hashlib.sha256(content).hexdigest(),
+        hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest(),
+    }
+    if path.resolve().name in digests:
+        return f"choose another revision of {repo_id}, or another model: the file is so on the hub"
+    return f"neuronctl models download {repo_id} --revision {snapshot.name}"
 
 
 def quantization_method(config: Mapping[str, Any]) -> str | None:

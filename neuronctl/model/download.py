@@ -58,7 +58,7 @@ def wanted_files(listing: Listing, snapshot: Path) -> list[str]:
         raise ModelNotResolved(
             f"the index of {listing.repo_id} names files that the repository lacks: "
             f"{', '.join(missing[:3])}{more}",
-            fix="choose another revision (model.revision), or another repository",
+            fix="choose another revision (model.revision, --revision), or another repository",
             code="model.no-weights",
         )
     return [*small_files(listing.files), *weights]

@@ -241,9 +241,8 @@ def _header(listing: Listing, name: str, guess: int, host: Host, waiting: Waitin
         had = len(begin)
         begin += waiting.ask(lambda: _read_part(url, had, 8 + length - had))
     try:
-        return {
-            tensor: TensorRow(dtype, shape, name) for tensor, dtype, shape in read_rows(begin[8 : 8 + length])
-        }
+        rows = read_rows(begin[8 : 8 + length])
+        return {row.name: TensorRow(row.dtype, row.shape, name) for row in rows}
     except ValueError:
         raise _damaged(listing, name, "its header cannot be read") from None
 

@@ -76,7 +76,7 @@ def in_plain_words(error: Exception, asked: Asked, host: Host) -> ModelNotResolv
     if isinstance(error, RevisionNotFoundError):
         return ModelNotResolved(
             f"{asked.repo_id} has no revision {asked.revision}",
-            fix="set model.revision to a commit, tag or branch that the model's page lists",
+            fix="give a commit, tag or branch that the model's page lists (model.revision, --revision)",
             code="model.no-such-revision",
         )
     if isinstance(error, RepositoryNotFoundError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -14,13 +14,15 @@ from neuronctl.model.listing import MAIN, Listing, TensorRow, is_commit
 from neuronctl.whole_file import write_whole
 
 T = TypeVar("T")
+# What has just been asked of the hub is used in this run, also where it cannot be kept: path → content, why.
+_UNWRITTEN: dict[Path, tuple[bytes, str]] = {}
 
 
 class HubMemory:
     """What neuronctl remembers of one repository, under `$NEURONCTL_HOME/hub`.
 
     Listings and tensors by commit, and which commit a branch or tag was when it was looked up or compiled.
-    What cannot be read is not remembered; where nothing can be written, nothing is.
+    What cannot be read is not remembered; what cannot be written is for this run only.
     """
 
     def __init__(self, repo_id: str, host: Host) -> None:
@@ -50,17 +52,27 @@ class HubMemory:
         if not is_commit(revision) and self.commit_of(revision) != commit:
             self._write(_ref(revision), commit)
 
+    @property
+    def trouble(self) -> str | None:
+        """Why something could not be written, in words; None where all was, or nothing was to be."""
+        return next((why for path, (_, why) in _UNWRITTEN.items() if path.is_relative_to(self.folder)), None)
+
     def _read(self, name: str, kind: type[T]) -> T | None:
+        path = self.folder / name
         try:
-            return msgspec.json.decode((self.folder / name).read_bytes(), type=kind)
+            content = _UNWRITTEN[path][0] if path in _UNWRITTEN else path.read_bytes()
+            return msgspec.json.decode(content, type=kind)
         except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
             return None
 
     def _write(self, name: str, value: object) -> None:
-        path = self.folder / name
-        with suppress(OSError):
+        path, content = self.folder / name, msgspec.json.encode(value)
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, msgspec.json.encode(value))
+            write_whole(path, content)
+            _UNWRITTEN.pop(path, None)
+        except OSError as error:
+            _UNWRITTEN[path] = content, f"{error.filename or path}: {error.strerror}"
 
 
 def _ref(revision: str | None) -> str:

@@ -22,11 +22,15 @@ from neuronctl.model.hub_memory import HubMemory
 from neuronctl.model.hub_place import offline_by, offline_error, repository_folder, snapshot_folder
 from neuronctl.model.listing import MAIN, Listing, is_commit
 from neuronctl.model.model import Model
-from neuronctl.model.weights import weights_missing
+from neuronctl.model.weights import missing_weights, weights_missing
 from neuronctl.profile.schema import ModelSection
 from neuronctl.result import Tell
 from neuronctl.whole_file import write_whole
 
+# What git takes for no name of a branch or tag (git-check-ref-format); some would leave the cache's folder.
+_NO_REVISION = re.compile(
+    r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|(?:^|/)\.|\.lock(?:/|\Z)|^/|/\Z|\.\Z|^-|^@\Z|^\Z"
+)
 # Ids that need no closer look; of each there is one way only to match it, so that none takes long.
 _PLAIN_ID = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)?")
 
@@ -44,7 +48,8 @@ def find_hub_model(section: ModelSection, host: Host, *, tell: Tell | None = Non
     else:
         model = _from_record(section, host) or _from_hub(section, host, tell)
     pinned = replace(pinned, commit=model.commit)
-    return replace(model, moved=pinned.moved, replaces=pinned.replaces)
+    unremembered = HubMemory(section.id, host).trouble
+    return replace(model, moved=pinned.moved, replaces=pinned.replaces, unremembered=unremembered)
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,10 @@ class Pinned:
 def find_commit(repo_id: str, revision: str | None, host: Host, file: str | None = "config.json") -> Pinned:
     """The commit to use of those in the hub's cache that have `file`, or anything where that is None.
 
-    Raises ModelNotResolved for what cannot be a hub id.
+    Raises ModelNotResolved for what cannot be a hub id, or a revision.
     """
     _check_id(repo_id, host)
+    _check_revision(revision)
     folder = repository_folder(repo_id, host)
     if is_commit(revision):
         used, cached = None, revision
@@ -81,7 +87,7 @@ def find_commit(repo_id: str, revision: str | None, host: Host, file: str | None
     if not there:
         return Pinned(None, used)
     # The one that was used before, unless only another has its weights here.
-    chosen = next((one for one in there if _is_here(repo_id, one, host)), there[0]).name
+    chosen = next((one for one in there if not _missing(repo_id, one, host)), there[0]).name
     return Pinned(chosen, used, moved=cached if cached != chosen else None)
 
 
@@ -143,12 +149,26 @@ def refresh(
     Raises ModelNotResolved.
     """
     before = find_commit(repo_id, revision, host, None)
+    if variable := offline_by(host):
+        raise offline_error(
+            f"{variable} forbids to ask the hub for {Asked(repo_id, revision)}; "
+            + _state(repo_id, before.commit, host),
+            variable,
+        )
     listing = look_up(repo_id, revision, host, tell=tell)
     snapshot = download_model(listing, host, tell=tell, verify=verify)
     if not is_commit(revision):
         _write_ref(_ref(repo_id, revision, host), listing.commit)
         HubMemory(repo_id, host).remember_commit(revision, listing.commit)
     return before.commit or before.used, snapshot
+
+
+def _state(repo_id: str, commit: str | None, host: Host) -> str:
+    """What of a repository is here, in words."""
+    if commit is None:
+        return "nothing of it is here"
+    missing = _missing(repo_id, snapshot_folder(repo_id, commit, host), host)
+    return f"commit {commit} is here, " + (f"without {_some(missing)}" if missing else "and whole")
 
 
 def _write_ref(ref: Path, commit: str) -> None:
@@ -180,23 +200,27 @@ def _check_id(repo_id: str, host: Host) -> None:
         raise in_plain_words(error, Asked(repo_id, None), host) from None
 
 
+def _check_revision(revision: str | None) -> None:
+    if revision is not None and _NO_REVISION.search(revision):
+        raise ModelNotResolved(
+            f"{revision!r} cannot be a revision: git allows no such name",
+            fix="give a commit, tag or branch that the model's page lists (model.revision, --revision)",
+            code="model.bad-revision",
+        )
+
+
 def missing_of(model: Model, host: Host) -> list[str]:
-    """Which files of a hub model are not here, as far as the hub's list of them is known."""
-    listing = HubMemory(model.id, host).listing(model.commit) if model.commit else None
-    return _missing(listing, model.path) if listing else []
+    """Which files of a hub model are not here, as far as it is known which it has."""
+    return _missing(model.id, model.path, host) if model.path.is_dir() else []
 
 
-def _is_here(repo_id: str, snapshot: Path, host: Host) -> bool:
-    """Whether all that serving needs is in the snapshot, as far as it is known what that is."""
+def _missing(repo_id: str, snapshot: Path, host: Host) -> list[str]:
+    """What serving needs and the snapshot lacks, by the hub's list of files, else by the weights' index."""
     listing = HubMemory(repo_id, host).listing(snapshot.name)
-    if listing is not None:
-        return not _missing(listing, snapshot)
-    return weights_missing(snapshot) is None
-
-
-def _missing(listing: Listing, snapshot: Path) -> list[str]:
     try:
-        return missing_files(listing, wanted_files(listing, snapshot), snapshot)
+        if listing is not None:
+            return missing_files(listing, wanted_files(listing, snapshot), snapshot)
+        return missing_weights(snapshot) or ([] if weights_missing(snapshot) is None else ["weights"])
     except ModelNotResolved:
         return ["weights"]
 
@@ -204,12 +228,15 @@ def _missing(listing: Listing, snapshot: Path) -> list[str]:
 def _from_snapshot(section: ModelSection, commit: str, host: Host) -> Model:
     snapshot = snapshot_folder(section.id, commit, host)
     config = read_config(snapshot / "config.json")
+    missing = _missing(section.id, snapshot, host)
+    if missing and (listing := HubMemory(section.id, host).listing(commit)):
+        wanted_files(listing, snapshot)  # what the hub itself lacks is no model, before and after a download
     return Model(
         id=section.id,
         revision=section.revision,
         source="hub",
         path=snapshot,
-        here=_is_here(section.id, snapshot, host),
+        here=not missing,
         config=config,
         facts=model_facts(config, section.id),
         commit=commit,
@@ -276,7 +303,9 @@ def _forbidden(repo_id: str, revision: str | None, part: str, missing: list[str]
 
 
 def _named(missing: list[str]) -> str:
-    if not missing:
-        return ""
-    more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
-    return f" ({', '.join(missing[:4])}{more})"
+    return f" ({_some(missing)})" if missing else ""
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"{', '.join(names[:4])}{more}"

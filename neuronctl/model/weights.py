@@ -15,21 +15,34 @@ from neuronctl.model.selection import index_of, small_files, weight_files
 def check_headers(model: Model) -> None:
     """Raise ModelNotResolved for a file of weights that is cut off or none, as a pointer of Git LFS.
 
-    A compile reads the weights at its end; their headers can be read before it begins.
+    An engine reads the weights after a minute of imports, a compile at its end; their headers are read in
+    milliseconds. Of files without an index all are loaded.
     """
     from neuronctl.model.safetensors import find_fault
 
-    for file in sorted(model.path.glob("*.safetensors")):
+    indexed = {name for name in named_by_index(model.path).values() if name.endswith(".safetensors")}
+    files = [model.path / name for name in indexed] or model.path.glob("*.safetensors")
+    for file in sorted(files):
         try:
             fault = find_fault(file)
         except OSError as error:
-            fault = f"it cannot be read: {error.strerror}"
+            raise ModelNotResolved(
+                f"cannot read the weights in {file}: {error.strerror}",
+                fix="give this user the right to read the model's files",
+                code="model.unreadable",
+            ) from None
         if fault is not None:
             raise ModelNotResolved(
                 f"the weights in {file} are damaged: {fault}",
-                fix="download the model again, or copy it again",
+                fix=_remedy(model),
                 code="model.damaged-weights",
             )
+
+
+def _remedy(model: Model) -> str:
+    if model.source == "hub" and model.commit is not None:
+        return f"neuronctl models download {model.id} --revision {model.commit}"
+    return "copy the file again, or download the model again"
 
 
 def check_links(folder: Path) -> None:
@@ -69,9 +82,8 @@ def weights_missing(folder: Path) -> str | None:
 
     Raises ModelNotResolved for an index that cannot be read.
     """
-    if named := named_by_index(folder):
-        missing = sorted({name for name in named.values() if not os.path.exists(folder / name)})
-        if not missing:
+    if named_by_index(folder):
+        if not (missing := missing_weights(folder)):
             return None
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         return f"lacks weights that its index names: {', '.join(missing[:3])}{more}"
@@ -79,6 +91,12 @@ def weights_missing(folder: Path) -> str | None:
     if any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin")):
         return None
     return "has a config.json and no weights (*.safetensors or pytorch_model*.bin)"
+
+
+def missing_weights(folder: Path) -> list[str]:
+    """The files that the index in a folder names, and that are not there. Raises ModelNotResolved."""
+    named = set(named_by_index(folder).values())
+    return sorted(name for name in named if not os.path.exists(folder / name))
 
 
 def named_by_index(folder: Path, names: Collection[str] = ()) -> dict[str, str]:
@@ -95,7 +113,7 @@ def named_by_index(folder: Path, names: Collection[str] = ()) -> dict[str, str]:
         raise ModelNotResolved(
             f"{name} does not map weights to files",
             place=Place(file=str(index)),
-            fix="download the model again; the file is damaged",
+            fix="download the model again, or choose another revision; the file is damaged",
             code="model.broken-config",
         )
     return named

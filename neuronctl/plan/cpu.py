@@ -33,6 +33,9 @@ ENVIRONMENT_DEFAULTS: Mapping[str, Setting] = {
 # Of the arguments that vLLM's own cache key leaves out (vllm/config/cache.py, compute_hash), those that size
 # the KV cache. They follow the machine's memory, which the compiled code does not.
 MEMORY_ARGUMENTS = frozenset({"kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override"})
+# Neither does it follow the adapters, whose weights are arguments of it: their number and rank are in its key
+# (vllm/config/lora.py, compute_hash), and their server loads them (vllm/entrypoints).
+_NOT_COMPILED = MEMORY_ARGUMENTS | {"lora_modules"}
 
 _BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2}
 _BLOCK_TOKENS = 128
@@ -95,8 +98,8 @@ def cpu_key_inputs(
             "flags": " ".join(machine.cpu_flags),
         },
         "model": {"path": str(model.path), "config": model.config},
-        "engine": compiling_arguments(engine, without=MEMORY_ARGUMENTS),
-        "passthrough": compiling_passthrough(passthrough, without=MEMORY_ARGUMENTS),
+        "engine": compiling_arguments(engine, without=_NOT_COMPILED),
+        "passthrough": compiling_passthrough(passthrough, without=_NOT_COMPILED),
         "environment": compiling_environment(environment),
     }
 

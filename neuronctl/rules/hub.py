@@ -68,6 +68,57 @@ def _moved(branch: str, commit: str | None, what: Model | Companion) -> str | No
     return None
 
 
+@rule("model.companion-folder", "warning", "neuronctl: compile and serve refuse it (model/companions.py)")
+def companion_folder(situation: Situation) -> list[Remark]:
+    """The folder of a draft or an adapter is not there.
+
+    A plan can be made without it; `compile` and `serve` end then.
+    """
+    return [
+        Remark(
+            f"there is no folder {one.said}", f"give {one.key} a folder that is there, or a hub id", one.key
+        )
+        for one in situation.companions
+        if one.path is None and _is_path(one.said)
+    ]
+
+
+@rule("model.companion-not-here", "info", "neuronctl downloads them (model/companions.py)")
+def companion_not_here(situation: Situation) -> list[Remark]:
+    """A draft or an adapter is not in the hub's cache yet: `compile` and `serve` fetch it before they start.
+
+    Whether the hub has it is seen then. On Neuron the commit that it is becomes part of the artifact's key.
+    """
+    return [
+        Remark(
+            f"{one.said} is not in the hub's cache on this machine: compile and serve fetch it first",
+            f"neuronctl models download {one.said}",
+            one.key,
+        )
+        for one in situation.companions
+        if one.path is None and not _is_path(one.said)
+    ]
+
+
+def _is_path(said: str) -> bool:
+    return said.startswith(("/", "./", "../", "~"))
+
+
+@rule("model.not-remembered", "warning", "neuronctl's own memory of the hub (model/hub_memory.py)")
+def not_remembered(situation: Situation) -> Remark | None:
+    """What the hub told of the model cannot be kept in `NEURONCTL_HOME`, so that it is asked again each time.
+
+    A branch may then be another commit the next time.
+    """
+    model = situation.model
+    if model.unremembered is None:
+        return None
+    return Remark(
+        f"what the hub says of {model.id} cannot be kept for the next time ({model.unremembered})",
+        fix="set NEURONCTL_HOME to a folder that this user can write",
+    )
+
+
 @rule(
     "model.tied-embeddings",
     "info",
@@ -152,4 +203,14 @@ def no_chat_template(situation: Situation) -> Remark | None:
     )
 
 
-RULES = (gated, branch_moved, tied_embeddings, output_embedding, remote_code, no_chat_template)
+RULES = (
+    gated,
+    branch_moved,
+    companion_folder,
+    companion_not_here,
+    not_remembered,
+    tied_embeddings,
+    output_embedding,
+    remote_code,
+    no_chat_template,
+)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from neuronctl.neuron.architectures import is_image_to_text
-from neuronctl.profile.load import dotted
 from neuronctl.rules.nxdi_refusals import find_prediction, find_refusal, name_plugin, text_settings
 from neuronctl.rules.place import engine_key, neuron_key
 from neuronctl.rules.rule import Remark, rule
@@ -339,32 +338,6 @@ def lora_path_colon(situation: Situation) -> Sequence[Remark] | None:
 
 
 @rule(
-    "nxdi.lora-adapter-folder",
-    "warning",
-    "nxdi:M/modules/lora_serving/config.py (parse_lora_ckpts_from_json)",
-    backends=_NXDI,
-)
-def lora_adapter_folder(situation: Situation) -> Sequence[Remark] | None:
-    """NxD Inference reads adapters from folders; it downloads none.
-
-    By its code (not run) a hub id is taken for a path, which does not exist.
-    """
-    adapters = situation.profile.shape.features.lora.adapters
-    if not adapters or not at_least(situation.stack.versions.get("vllm-neuron"), "0.3"):
-        return None
-    return [
-        Remark(
-            f"adapter {name}: {path} is no folder's path: by its code (not run) NxD Inference downloads no "
-            "adapters",
-            fix=f"hf download {path} --local-dir DIR, and name the folder with ./ or / in front",
-            key=dotted(("features", "lora", "adapters", name)),
-        )
-        for name, path in adapters.items()
-        if not path.startswith(("/", "~", "."))
-    ] or None
-
-
-@rule(
     "nxdi.lora-max-adapters",
     "error",
     "nxdi:M/modules/lora_serving/config.py (_check_ckpt_config); "
@@ -407,7 +380,6 @@ RULES = (
     global_topk_limit,
     speculative_method,
     lora_path_colon,
-    lora_adapter_folder,
     sampling_params_ignored,
     eagle_lm_head,
 )

@@ -417,12 +417,14 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--api-key", nargs="*")
+    parser.add_argument("--lora-modules", nargs="+")
     for name in ("dtype", "seed", "max-model-len", "max-num-seqs", "max-num-batched-tokens", "block-size",
                  "tensor-parallel-size", "gpu-memory-utilization", "kv-cache-memory-bytes", "tokenizer",
                  "num-gpu-blocks-override", "chat-template", "tool-call-parser", "load-format",
                  "kv-cache-dtype", "quantization", "revision", "generation-config", "compilation-config",
                  "additional-config", "hf-overrides", "speculative-config", "limit-mm-per-prompt",
-                 "max-lora-rank", "max-logprobs", "uvicorn-log-level", "swap-space"):  # fmt: skip
+                 "max-lora-rank", "max-loras", "max-logprobs", "uvicorn-log-level",
+                 "swap-space"):  # fmt: skip
         parser.add_argument(f"--{name}")
     for name in ("enable-prefix-caching", "enable-chunked-prefill", "trust-remote-code", "enforce-eager",
                  "enable-auto-tool-choice", "enable-lora", "disable-log-requests", "enable-log-requests",

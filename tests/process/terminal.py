@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.hub.sample import make_safetensors
+
 HERE = Path(__file__).parent
 PROJECT = HERE.parent.parent
 ENVELOPE = {"schema", "command", "status", "exit_code", "data", "findings", "errors"}
@@ -50,9 +52,10 @@ def until(true: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) ->
 
 def make_model(folder: Path) -> Path:
     """A model folder in which everything is there and nothing is of use."""
+    weights = make_safetensors(dict.fromkeys(("embed_tokens.weight", "lm_head.weight"), ("F32", (2, 2))))
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    (folder / "model.safetensors").write_bytes(b"no weights")
+    (folder / "model.safetensors").write_bytes(weights)
     return folder
 
 

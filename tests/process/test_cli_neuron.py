@@ -204,4 +204,4 @@ def test_a_model_that_is_neither_here_nor_known_is_not_downloaded_for_an_assumed
     write(terminal, "model: {id: somebody/unheard-of}\nbackend: nxdi")
     for command in ("plan", "compile", "serve"):
         said = terminal.run(command, "bad.yaml", "--target", "inf2.xlarge", "--stack", "sdk-2.28")
-        said.expect(41, "somebody/unheard-of", "hf download")
+        said.expect(41, "somebody/unheard-of", "copy the hub's cache here")

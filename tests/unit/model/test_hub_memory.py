@@ -79,3 +79,17 @@ def test_a_revision_does_not_lead_out_of_the_memory(tmp_path: Path) -> None:
         memory.remember_commit(revision, COMMIT)
         assert memory.commit_of(revision) == COMMIT
     assert {path.parent for path in tmp_path.rglob("*.json")} == {memory.folder / "refs"}
+
+
+def test_what_cannot_be_written_is_remembered_in_this_run(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    host = sample_host(tmp_path, {"NEURONCTL_HOME": str(tmp_path / "file")})
+    memory = HubMemory("org/small", host)
+    assert memory.trouble is None
+    memory.remember(listing("config.json"))
+    memory.remember_commit("v1", COMMIT)
+    again = HubMemory("org/small", host)
+    assert again.listing(COMMIT) == listing("config.json")
+    assert again.commit_of("v1") == COMMIT
+    assert "Not a directory" in str(again.trouble)
+    assert HubMemory("org/other", host).trouble is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -177,7 +178,8 @@ BROKEN = {
     "empty": ("", 1, "not JSON"),
     "a mark before it": ('\ufeff{"a": 1}', 1, "not JSON"),
     "a list": ("[1]", None, "holds a list"),
-    "a text": ('"x"', None, "holds a str"),
+    "a text": ('"x"', None, "holds a text"),
+    "nothing": ("null", None, "holds null"),
     "deep": ("[" * 100_000, None, "nested too deeply"),
     "a huge number": ('{"a": ' + "1" * 6000 + "}", None, "not sound"),
 }
@@ -205,13 +207,38 @@ def test_missing(tmp_path: Path) -> None:
     assert str(tmp_path) in caught.value.what
 
 
-@pytest.mark.parametrize("kind", ["folder", "bytes"])
-def test_unreadable(tmp_path: Path, kind: str) -> None:
+def test_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    if kind == "folder":
-        path.mkdir()
-    else:
-        path.write_bytes(b'{"a": "\xff\xfe"}')
+    path.write_bytes(b'{"a": "\xff\xfe"}')
+    with pytest.raises(ModelNotResolved) as caught:
+        read_config(path)
+    assert caught.value.error_code == "model.broken-config"
+    assert caught.value.what == "config.json is not UTF-8 text: byte 7"
+    assert "damaged" in str(caught.value.fix)
+
+
+def test_the_fix_of_a_file_in_the_hub_s_cache(tmp_path: Path) -> None:
+    """It is repaired by a download, unless the hub itself has it so."""
+    commit = "c" * 40
+    folder = tmp_path / "models--org--a-b" / "snapshots" / commit
+    folder.mkdir(parents=True)
+    (tmp_path / "blob").write_bytes(b"[1,2]")
+    (folder / "config.json").symlink_to(tmp_path / "blob")
+    with pytest.raises(ModelNotResolved) as caught:
+        read_config(folder / "config.json")
+    assert caught.value.fix == f"neuronctl models download org/a-b --revision {commit}"
+    name = hashlib.sha1(b"blob 5\0[1,2]", usedforsecurity=False).hexdigest()
+    (tmp_path / "blob").rename(tmp_path / name)
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to(tmp_path / name)
+    with pytest.raises(ModelNotResolved) as caught:
+        read_config(folder / "config.json")
+    assert "so on the hub" in str(caught.value.fix)
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.mkdir()
     with pytest.raises(ModelNotResolved) as caught:
         read_config(path)
     assert caught.value.error_code == "model.unreadable-config"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from neuronctl.profile.schema import ModelSection
 from tests.gguf_sample import Sample
 from tests.plan_sample import CONFIG, sample_host
 
+# A whole file.
+NO_TENSORS = (2).to_bytes(8, "little") + b"{}"
 COMMIT = "0e9e39f249a16976918f6564b8830bc894c89659"
 
 
@@ -22,7 +26,7 @@ def write_model(folder: Path, *files: str, config: dict[str, Any] | None = None)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CONFIG if config is None else config))
     for file in files:
-        (folder / file).write_bytes(b"weights")
+        (folder / file).write_bytes(NO_TENSORS if file.endswith(".safetensors") else b"weights")
     return folder
 
 
@@ -113,13 +117,82 @@ def test_so_are_those_of_a_snapshot_that_any_tool_has_brought(tmp_path: Path) ->
     assert model.checkpoint.stores_output is False
 
 
-def test_weights_that_are_damaged_tell_nothing_and_do_not_end_a_plan(tmp_path: Path) -> None:
-    """What compiles on Neuron refuses them (check_headers)."""
+def header(text: str) -> bytes:
+    return len(text).to_bytes(8, "little") + text.encode()
+
+
+def one_tensor(*, dtype: str = '"F32"', shape: str = "[2]", offsets: str = "[0,8]") -> bytes:
+    row = f'{{"a":{{"dtype":{dtype},"shape":{shape},"data_offsets":{offsets}}}}}'
+    return header(row) + bytes(8)
+
+
+DAMAGED = {
+    "nothing": b"",
+    "four bytes": b"1234",
+    "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1",
+    "no header": header("") + bytes(8),
+    "a header of 99 MB": (99_000_000).to_bytes(8, "little") + bytes(100),
+    "a header of 2^63 bytes": (2**63).to_bytes(8, "little") + bytes(100),
+    "a list": header("[]"),
+    "null": header("null"),
+    "deep": header("[" * 100_000),
+    "not JSON": header("{]"),
+    "a row that is a number": header('{"a":1}'),
+    "cut off": one_tensor()[:-1],
+    "too long": one_tensor() + b"x",
+    "a place beyond the file": one_tensor(shape="[200]", offsets="[0,800]"),
+    "a place before the file": one_tensor(offsets="[-8,0]"),
+    "a gap": one_tensor(shape="[1]", offsets="[4,8]"),
+    "backwards": one_tensor(shape="[0]", offsets="[8,0]"),
+    "a place that is too small": one_tensor(shape="[3]"),
+    "a negative shape": one_tensor(shape="[-1,-2]"),
+    "an absurd shape": one_tensor(shape="[1e99,2]"),
+    "a shape without end": one_tensor(shape="[Infinity,2]"),
+    "no number": one_tensor(shape="[NaN]"),
+    "a shape that is a text": one_tensor(shape='"2"'),
+    "many dimensions": one_tensor(shape=str([2**62] * 10_000)),
+    "one place": one_tensor(offsets="[8]"),
+    "no places": one_tensor(offsets="null"),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_weights_that_are_damaged_are_no_model(tmp_path: Path, content: bytes) -> None:
     folder = write_model(tmp_path / "llama")
     write_weights(folder, "model.embed_tokens.weight")
-    (folder / "b.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1")
-    model = resolve_model(ModelSection(id="./llama"), sample_host(tmp_path))
-    assert (model.here, model.checkpoint) == (True, None)
+    (folder / "b.safetensors").write_bytes(content)
+    error = refused(ModelSection(id="./llama"), sample_host(tmp_path), "model.damaged-weights")
+    assert str(folder / "b.safetensors") in error.what
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "model.safetensors"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "socket"])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, name: str, kind: str) -> None:
+    folder = write_model(tmp_path / "llama", "model.safetensors")
+    (folder / name).unlink(missing_ok=True)
+    if kind == "folder":
+        (folder / name).mkdir()
+    elif kind == "pipe":
+        os.mkfifo(folder / name)
+    else:
+        os.mknod(folder / name, 0o600 | stat.S_IFSOCK)
+    if name == "tokenizer_config.json":
+        model = resolve_model(ModelSection(id="./llama"), sample_host(tmp_path))
+        assert model.has_chat_template is None
+        return
+    code = "model.unreadable-config" if name == "config.json" else "model.damaged-weights"
+    error = refused(ModelSection(id="./llama"), sample_host(tmp_path), code)
+    assert ("it is a folder" if kind == "folder" else "it is a pipe, a socket or a device") in error.what
+
+
+def test_a_configuration_without_end_is_not_read(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "llama", "model.safetensors")
+    os.truncate(folder / "config.json", 20 * 2**30)
+    error = refused(ModelSection(id="./llama"), sample_host(tmp_path), "model.unreadable-config")
+    assert "more than 100 MB" in error.what
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to("/dev/zero")
+    refused(ModelSection(id="./llama"), sample_host(tmp_path), "model.unreadable-config")
 
 
 @pytest.mark.parametrize("files", [(), ("training_args.bin", "tokenizer.json")])
@@ -215,7 +288,7 @@ def test_a_hub_model_of_which_shards_are_missing_is_not_here(tmp_path: Path) -> 
     (snapshot / "b.safetensors").symlink_to("../../blobs/gone")
     assert not resolve_model(ModelSection(id="org/small"), host).here
     (snapshot / "b.safetensors").unlink()
-    (snapshot / "b.safetensors").touch()
+    (snapshot / "b.safetensors").write_bytes(NO_TENSORS)
     assert resolve_model(ModelSection(id="org/small"), host).here
 
 

@@ -52,7 +52,7 @@ def lora_plan(tmp_path: Path, folder: str, weights: bytes, home: str) -> Plan:
     base = neuron_plan(tmp_path, text)
     host = sample_host(tmp_path)
     profile = sample_profile(tmp_path, text)
-    companions = find_companions(profile, host)
+    companions = find_companions(profile, host, identify=True)
     return make_plan(
         with_local_companions(profile, companions),
         base.model,
@@ -81,7 +81,7 @@ def test_a_draft_from_the_hub_is_given_as_a_folder(tmp_path: Path) -> None:
     (snapshot.parents[1] / "refs" / "main").write_text("d" * 40)
     text = "model: {id: org/small}\nfeatures: {speculative: {method: eagle, model: org/draft, tokens: 5}}"
     profile = sample_profile(tmp_path, text)
-    (draft,) = find_companions(profile, host)
+    (draft,) = find_companions(profile, host, identify=True)
     assert (draft.path, draft.identity) == (snapshot, "d" * 40)
     local = with_local_companions(profile, (draft,))
     assert local.shape.features.speculative.model == str(snapshot)
@@ -132,5 +132,5 @@ def test_a_draft_without_its_weights_is_not_here(tmp_path: Path) -> None:
     (snapshot.parents[1] / "refs" / "main").write_text("d" * 40)
     for said in ("org/draft", "no hub id!"):
         text = f"model: {{id: org/small}}\nfeatures: {{speculative: {{method: eagle, model: '{said}'}}}}"
-        (draft,) = find_companions(sample_profile(tmp_path, text), host)
+        (draft,) = find_companions(sample_profile(tmp_path, text), host, identify=True)
         assert (draft.path, draft.identity) == (None, None)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from neuronctl.model.vllm_registry import Unsupported
 from neuronctl.result import Finding
-from tests.plan_sample import sample_machine, sample_plan, sample_stack
+from tests.plan_sample import sample_machine, sample_model, sample_plan, sample_stack
 
 NEVER = "artifacts: {policy: never}\n"
 
@@ -184,3 +185,39 @@ def test_no_compiler(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["--enforce-eager", "--enforce-eag", "--enforce_eager"])
 def test_what_is_passed_through_is_seen(tmp_path: Path, word: str) -> None:
     assert found(tmp_path, "cpu.eager-leaves-nothing", passthrough=(word,)) is not None
+
+
+def test_cpu_architecture_unsupported(tmp_path: Path) -> None:
+    rule = "cpu.architecture-unsupported"
+    lack = Unsupported("FooForCausalLM", gone="vLLM 0.20 was the last that had it")
+    finding = fired(tmp_path, rule, model=sample_model(unsupported=lack))
+    assert finding.severity == "error"
+    assert finding.message.endswith(
+        "has no code for FooForCausalLM, the architecture of org/small: vLLM 0.20 was the last that had it"
+    )
+    forced = fired(tmp_path, rule, model=sample_model(unsupported=lack), force=True)
+    assert forced.severity == "warning"
+    own = sample_model(unsupported=Unsupported("FooForCausalLM", own_code=True))
+    assert "trust_remote_code" in str(fired(tmp_path, rule, model=own).fix)
+    for text in ("hf_overrides: {a: b}", "extra: {model_impl: transformers}"):
+        said = f"engine: {{{text}}}\n"
+        assert found(tmp_path, rule, said, model=sample_model(unsupported=lack)) is None
+    for model in (
+        sample_model(),
+        sample_model(unsupported=Unsupported("FooForCausalLM", otherwise="a plugin may bring it")),
+        sample_model(unsupported=lack, remote_code="foo.Foo"),
+    ):
+        assert found(tmp_path, rule, model=model) is None
+
+
+def test_cpu_architecture_doubtful(tmp_path: Path) -> None:
+    rule = "cpu.architecture-doubtful"
+    lack = Unsupported("FooForCausalLM", otherwise="transformers has code for it")
+    finding = fired(tmp_path, rule, model=sample_model(unsupported=lack))
+    assert finding.severity == "warning"
+    assert finding.message.endswith("may refuse it: transformers has code for it")
+    own = sample_model(unsupported=Unsupported("FooForCausalLM", own_code=True))
+    trusted = "model: {id: org/small, trust_remote_code: true}\n"
+    assert "the model's own code" in fired(tmp_path, rule, trusted, model=own).message
+    assert found(tmp_path, rule, model=own) is None
+    assert found(tmp_path, rule, model=sample_model()) is None

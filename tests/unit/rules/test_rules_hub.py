@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from neuronctl.model.checkpoint import Checkpoint
 from neuronctl.model.companions import Companion
@@ -109,3 +112,32 @@ def test_model_no_chat_template(tmp_path: Path) -> None:
         assert found(sample_plan(tmp_path, model=other), "model.no-chat-template") == []
     said = "engine: {chat_template: ./chat.jinja}"
     assert found(sample_plan(tmp_path, said, model=base), "model.no-chat-template") == []
+
+
+AWAY = Companion("features.lora.adapters.a", "org/a", None, None)
+LOST = Companion("features.lora.adapters.b", "./b", None, None)
+HERE = Companion("features.lora.adapters.c", "org/c", Path("/hub/c"), OLD)
+
+
+@pytest.mark.parametrize("make_plan", [sample_plan, neuron_plan])
+def test_model_companion_folder(tmp_path: Path, make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan(tmp_path, companions=(AWAY, LOST, HERE))
+    finding = only(plan, "model.companion-folder", "warning")
+    assert finding.message == "there is no folder ./b"
+    assert finding.place is not None
+    assert finding.place.key == "features.lora.adapters.b"
+
+
+@pytest.mark.parametrize("make_plan", [sample_plan, neuron_plan])
+def test_model_companion_not_here(tmp_path: Path, make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan(tmp_path, companions=(AWAY, LOST, HERE))
+    finding = only(plan, "model.companion-not-here", "info")
+    assert "compile and serve fetch it" in finding.message
+    assert finding.fix == "neuronctl models download org/a"
+
+
+def test_model_not_remembered(tmp_path: Path) -> None:
+    model = sample_model(unremembered="/home/hub: Read-only file system")
+    finding = only(sample_plan(tmp_path, model=model), "model.not-remembered", "warning")
+    assert "Read-only" in finding.message
+    assert found(sample_plan(tmp_path, model=sample_model()), "model.not-remembered") == []

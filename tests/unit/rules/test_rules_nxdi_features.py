@@ -199,17 +199,6 @@ def test_nxdi_lora_path_colon(tmp_path: Path) -> None:
         assert not found(neuron_plan(tmp_path, good), "nxdi.lora-path-colon")
 
 
-def test_nxdi_lora_adapter_folder(tmp_path: Path) -> None:
-    text = "features:\n  lora:\n    adapters: {sql: org/sql, mine: ./mine}\n"
-    finding = only(found(neuron_plan(tmp_path, text), "nxdi.lora-adapter-folder"))
-    assert finding.severity == "warning"
-    assert finding.message.startswith("adapter sql: org/sql is no folder's path")
-    assert finding.fix == "hf download org/sql --local-dir DIR, and name the folder with ./ or / in front"
-    assert str(finding.place) == "sample.yaml:4: features.lora.adapters.sql"
-    good = text.replace("org/sql", "/data/sql")
-    assert not found(neuron_plan(tmp_path, good), "nxdi.lora-adapter-folder")
-
-
 def test_nxdi_global_topk_limit(tmp_path: Path) -> None:
     text = "features:\n  sampling: {global_top_k: 512}\n"
     finding = only(found(neuron_plan(tmp_path, text), "nxdi.global-topk-limit"))
