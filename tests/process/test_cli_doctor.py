@@ -58,6 +58,21 @@ def machine(neuron_serving: tuple[Path, Path], tmp_path: Path) -> Iterator[Machi
         one.stop_all()
 
 
+@pytest.fixture
+def laptop(serving: tuple[Path, Path], tmp_path: Path) -> Iterator[NeuronTerminal]:
+    """A terminal on a machine without Neuron, with all that the cpu backend needs."""
+    root = make_root(tmp_path / "root", devices=False)
+    write(root, "/proc/cpuinfo", "model name: A CPU\nflags: avx2 avx512f asimd\n\n")
+    write(root, "/lib/libnuma.so.1")
+    add_program(root, "g++", "exit 0")
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    write(root, f"{serving[1].parents[1]}/include/{version}/Python.h")
+    one = NeuronTerminal(tmp_path / "t", *serving, root=root)
+    Terminal.profile(one)  # for the processor, not for two cores
+    yield one
+    one.stop_all()
+
+
 def write(root: Path, path: str, text: str = "") -> None:
     file = root / path.lstrip("/")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -292,8 +307,8 @@ def test_a_stale_lnc_that_is_passed_over_does_no_harm(machine: Machine) -> None:
 @pytest.mark.parametrize(
     "words", [("--yes",), ("--watch", "--fix"), ("--watch", "--check", "pip"), ("--check", "hub", QUIET)]
 )
-def test_flags_of_which_one_would_do_nothing(terminal: Terminal, words: tuple[str, ...]) -> None:
-    terminal.run("doctor", *words).expect(2)
+def test_flags_of_which_one_would_do_nothing(laptop: NeuronTerminal, words: tuple[str, ...]) -> None:
+    laptop.run("doctor", *words).expect(2)
 
 
 def test_an_lnc_that_the_chip_does_not_have(machine: Machine) -> None:
@@ -335,13 +350,12 @@ def test_placeholder_packages(machine: Machine, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("with_vllm", [True, False])
-def test_the_real_placeholder_packages(serving: tuple[Path, Path], tmp_path: Path, with_vllm: bool) -> None:
+def test_the_real_placeholder_packages(laptop: NeuronTerminal, tmp_path: Path, with_vllm: bool) -> None:
     """Those that pip installs from the ordinary index: `make setup` puts them into a folder of their own."""
     python = make_python(tmp_path / "bin", with_vllm=with_vllm)
     script = python.read_text()
     python.write_text(script.replace("PYTHONPATH=", f"PYTHONPATH={PLACEHOLDERS}:"))
-    one = Terminal(tmp_path / "t", serving[0], python)
-    said = one.run("doctor", QUIET, "--json")
+    said = laptop.run("doctor", QUIET, "--json", "--python", str(python))
     said.expect(31)
     assert "WRONG" not in said.out
     (first, *_) = said.envelope["findings"]
@@ -386,41 +400,42 @@ def test_a_neuron_ls_that_is_broken(machine: Machine, script: str, says: str) ->
     one.run("doctor", QUIET, "--strict").expect(1)
 
 
-def test_a_laptop_without_vllm(tmp_path: Path, serving: tuple[Path, Path]) -> None:
+def test_a_laptop_without_vllm(laptop: NeuronTerminal, tmp_path: Path) -> None:
     python = make_python(tmp_path / "empty", with_vllm=False)
-    one = Terminal(tmp_path / "t", serving[0], python)
-    said = one.run("doctor", QUIET)
+    said = laptop.run("doctor", QUIET, "--python", str(python))
     said.expect(31)
     assert "has no vLLM" in said.out.splitlines()[0]
     assert "pip install 'neuronctl[cpu]'" in said.out
 
 
-def test_a_laptop_with_vllm_for_its_processor(terminal: Terminal) -> None:
-    said = terminal.run("doctor", QUIET)
+def test_a_laptop_with_vllm_for_its_processor(laptop: NeuronTerminal) -> None:
+    said = laptop.run("doctor", QUIET)
     said.expect(0)
+    assert "error" not in said.out
+    assert "? " not in said.out, "everything could be looked at"
     assert said.out.startswith("✓ This machine can serve a model with the cpu backend")
     assert "driver" not in [line.split()[1] for line in said.out.splitlines()[2:] if line]
-    assert "this is no Neuron machine" in terminal.run("doctor", QUIET, "--all").out
+    assert "this is no Neuron machine" in laptop.run("doctor", QUIET, "--all").out
 
 
-def test_a_profile_that_can_run(terminal: Terminal) -> None:
-    said = terminal.run("doctor", "p.yaml", QUIET, "--json")
+def test_a_profile_that_can_run(laptop: NeuronTerminal) -> None:
+    said = laptop.run("doctor", "p.yaml", QUIET, "--json")
     said.expect(0)
     assert said.envelope["data"]["profile"] == "p.yaml"
     assert said.envelope["data"]["can_serve"] is True
     assert "artifact.not-compiled" in ids(said, "info")
 
 
-def test_a_profile_with_mistakes(terminal: Terminal) -> None:
-    (terminal.cwd / "bad.yaml").write_text("model: {id: org/x}\nengin: {}\nserver: {port: many}\n")
-    said = terminal.run("doctor", "--profile", "bad.yaml", QUIET)
+def test_a_profile_with_mistakes(laptop: NeuronTerminal) -> None:
+    (laptop.cwd / "bad.yaml").write_text("model: {id: org/x}\nengin: {}\nserver: {port: many}\n")
+    said = laptop.run("doctor", "--profile", "bad.yaml", QUIET)
     said.expect(2)
     assert "bad.yaml:2" in said.out
     assert "bad.yaml:3" in said.out
 
 
-def test_a_profile_that_is_not_there(terminal: Terminal) -> None:
-    said = terminal.run("doctor", "--profile", "no-such", QUIET)
+def test_a_profile_that_is_not_there(laptop: NeuronTerminal) -> None:
+    said = laptop.run("doctor", "--profile", "no-such", QUIET)
     said.expect(2)
     assert "no-such" in said.out.splitlines()[0]
 
@@ -436,9 +451,9 @@ def test_one_check_alone_and_a_name_that_is_none(machine: Machine) -> None:
     assert "did you mean driver?" in wrong.err
 
 
-def test_the_list_names_every_check(terminal: Terminal) -> None:
-    listed = {line.split()[0] for line in terminal.run("doctor", "--list").out.splitlines()}
-    said = terminal.run("doctor", QUIET, "--json")
+def test_the_list_names_every_check(laptop: NeuronTerminal) -> None:
+    listed = {line.split()[0] for line in laptop.run("doctor", "--list").out.splitlines()}
+    said = laptop.run("doctor", QUIET, "--json")
     assert set(by_name(said)) <= listed
     assert "driver" in listed
 
@@ -471,8 +486,8 @@ def test_a_disk_that_is_nearly_full_and_one_that_is(machine: Machine, small_disk
     assert "NEURONCTL_HOME" in said.out
 
 
-def test_a_finding_of_doctor_can_be_explained(terminal: Terminal) -> None:
-    said = terminal.run("explain", "devices.all-held")
+def test_a_finding_of_doctor_can_be_explained(laptop: NeuronTerminal) -> None:
+    said = laptop.run("explain", "devices.all-held")
     said.expect(0)
     assert "neuronctl doctor --check cores-in-use" in said.out
 
