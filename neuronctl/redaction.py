@@ -11,10 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, quote_plus, unquote
 
-from neuronctl.secret import HIDDEN, hide_passwords, is_secret
+from neuronctl.secret import HIDDEN, SHORTEST, hide_passwords, is_secret
 
-# Shorter ones would mask ordinary text; secret.secret_values has the same limit.
-SHORTEST = 6
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _KEY_BLOCK = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----"

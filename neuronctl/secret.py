@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 HIDDEN = "(hidden)"
 
+# What is shorter is not looked for in text: masking it would mask ordinary words.
+SHORTEST = 6
+
 _WORDS = frozenset(
     {
         "token",
@@ -97,11 +100,11 @@ def redact(path: tuple[str, ...], value: object) -> object:
 def secret_values(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Values of variables whose names look secret and passwords of addresses in others, the longest first.
 
-    Those of fewer than six characters are left out: masking them would mask ordinary text.
+    Those of fewer than SHORTEST characters are left out.
     """
     found = {value for name, value in environ.items() if is_secret((name,))}
     found |= {password for value in environ.values() for _, password in _PASSWORD.findall(value)}
-    return tuple(sorted((one for one in found if len(one) >= 6), key=len, reverse=True))
+    return tuple(sorted((one for one in found if len(one) >= SHORTEST), key=len, reverse=True))
 
 
 def split_flags(words: Sequence[str]) -> list[tuple[str | None, list[str]]]:

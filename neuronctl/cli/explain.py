@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,9 +17,10 @@ from neuronctl.explain.known_issue import known_issues, source_prefixes
 from neuronctl.explain.line import clean_line, read_lines
 from neuronctl.explain.suspect import keep_suspects
 from neuronctl.profile.suggest import nearest_word
+from neuronctl.redaction import Redaction
 from neuronctl.result import Result
 from neuronctl.rules.all import RULES
-from neuronctl.secret import HIDDEN, secret_values
+from neuronctl.secret import secret_values
 
 # So many are told in full; what a log shows beside them is most often what they led to.
 TOLD_IN_FULL = 3
@@ -49,9 +49,9 @@ def explain_source(source: str | None, call: Invocation) -> Result:
             found = explain_log(keep_suspects(source.splitlines(), suspects))
         elif not found:
             raise _unknown(source, call)
-    secrets = secret_values(call.host.environ)
-    found = tuple(_masked(one, secrets) for one in found)
-    suspects = [(number, _mask(text, secrets)) for number, text in suspects]
+    redaction = Redaction(secret_values(call.host.environ))
+    found = tuple(_masked(one, redaction) for one in found)
+    suspects = [(number, redaction.known(text)) for number, text in suspects]
     data: dict[str, object] = {
         "source": source,
         "explanations": [asdict(one) for one in found],
@@ -149,15 +149,9 @@ def _about(docstring: str | None) -> str:
     return " ".join((docstring or "").split("\n\n")[0].split())
 
 
-def _masked(one: Explanation, secrets: Iterable[str]) -> Explanation:
-    line = None if one.line is None else _mask(one.line, secrets)
-    return replace(one, title=_mask(one.title, secrets), line=line)
-
-
-def _mask(text: str, secrets: Iterable[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
-    return text
+def _masked(one: Explanation, redaction: Redaction) -> Explanation:
+    line = None if one.line is None else redaction.known(one.line)
+    return replace(one, title=redaction.known(one.title), line=line)
 
 
 def _text(found: tuple[Explanation, ...]) -> str:

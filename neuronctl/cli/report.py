@@ -9,7 +9,8 @@ from pathlib import Path
 import neuronctl
 from neuronctl.cli.invocation import Invocation
 from neuronctl.errors import Exit, NeuronctlError
-from neuronctl.secret import HIDDEN, hide_assignment, is_secret, secret_values, split_flags
+from neuronctl.redaction import Redaction
+from neuronctl.secret import hide_assignment, is_secret, secret_values, split_flags
 
 
 class OurBug(NeuronctlError):
@@ -21,34 +22,31 @@ class OurBug(NeuronctlError):
 
 def our_bug(error: Exception, call: Invocation, words: list[str]) -> OurBug:
     """Write the report and say where it is."""
-    kind = f"{type(error).__name__}: {error}"
+    redaction = Redaction(_secrets(call))
+    kind = redaction.text(f"{type(error).__name__}: {error}")
     text = "".join(traceback.format_exception(error))
     shown = [hide_assignment(word) for word in words]
-    report = _hide_secrets(
-        f"neuronctl {neuronctl.__version__}\ncommand: {call.command}\nwords: {shown}\n\n{text}", call
+    report = redaction.text(
+        f"neuronctl {neuronctl.__version__}\ncommand: {call.command}\nwords: {shown}\n\n{text}"
     )
     try:
         path = _write(call, report)
     except OSError as refused:
-        return OurBug(
-            f"an unexpected error: {_hide_secrets(kind, call)} (and no report could be written: {refused})"
-        )
+        return OurBug(f"an unexpected error: {kind} (and no report could be written: {refused})")
     return OurBug(
-        f"an unexpected error: {_hide_secrets(kind, call)}",
+        f"an unexpected error: {kind}",
         fix=f"please report it with the file {path}",
         details={"report": str(path)},
     )
 
 
-def _hide_secrets(text: str, call: Invocation) -> str:
-    """`text` without the values of variables, flags and keys whose names say that they hold a secret."""
+def _secrets(call: Invocation) -> set[str]:
+    """The values of variables and of passed-on flags whose names say that they hold a secret."""
     secrets = {*secret_values(call.host.environ)}
     for name, group in split_flags(call.passthrough):
         if name is not None and is_secret((name,)):
             secrets |= {group[0].partition("=")[2], *group[1:]}
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
-    return text
+    return secrets
 
 
 def _write(call: Invocation, report: str) -> Path:

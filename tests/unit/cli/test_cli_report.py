@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuronctl.cli.invocation import Invocation
-from neuronctl.cli.report import _hide_secrets, our_bug
+from neuronctl.cli.report import our_bug
 from neuronctl.errors import Exit
 from neuronctl.host import Host
 
@@ -23,19 +23,38 @@ def call(tmp_path: Path, passthrough: tuple[str, ...] = (), **environ: str) -> I
     return Invocation(host=host, tell=lambda told: None, passthrough=passthrough, command="serve")
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+def told(text: str, call: Invocation) -> str:
+    """All that is shown and written of an error with these words."""
+    bug = our_bug(ValueError(text), call, [])
+    return bug.what + Path(str(bug.details["report"])).read_text(encoding="utf-8")
+
+
 @given(secrets, st.sampled_from(["HF_TOKEN", "MY_API_KEY", "db_password"]), st.text(), st.text())
 def test_the_value_of_a_secret_variable_never_survives(
-    secret: str, name: str, before: str, after: str
+    home: Path, secret: str, name: str, before: str, after: str
 ) -> None:
-    shown = _hide_secrets(f"{before}{secret}{after} {secret}", call(Path("/"), **{name: secret}))
+    shown = told(f"{before}{secret}{after} {secret}", call(home, (), **{name: secret}))
     assert secret not in shown
     assert "SwOrDfIsH" not in shown
 
 
 @given(secrets, st.booleans())
-def test_nor_does_that_of_a_secret_flag(secret: str, equals: bool) -> None:
+def test_nor_does_that_of_a_secret_flag(home: Path, secret: str, equals: bool) -> None:
     words = (f"--hf-token={secret}",) if equals else ("--hf-token", secret)
-    assert "SwOrDfIsH" not in _hide_secrets(f"ValueError: {secret}", call(Path("/"), words))
+    assert "SwOrDfIsH" not in told(f"ValueError: {secret}", call(home, words))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Authorization: Bearer SwOrDfIsH12", "https://me:SwOrDfIsH12@proxy/", "{'api_key': 'SwOrDfIsH12'}"],
+)
+def test_nor_does_what_looks_like_a_secret_by_itself(home: Path, text: str) -> None:
+    assert "SwOrDfIsH" not in told(text, call(home))
 
 
 def failure() -> Exception:
