@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from neuronctl.doctor.check import Check
 from neuronctl.doctor.checks import (
+    clock,
     container,
     cpu,
     disks,
@@ -24,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     *environment.CHECKS,
     *container.CHECKS,
     *host.CHECKS,
+    *clock.CHECKS,
     *disks.CHECKS,
     *store.CHECKS,
     *hub.CHECKS,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from neuronctl.errors import UsageError
 from neuronctl.host import Host
+from neuronctl.model.hub_place import token_file
 from neuronctl.secret import is_secret, secret_values
 
 _MOST_BYTES = 64 * 1024
@@ -18,26 +20,13 @@ _LINE = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*[=:]\s*(\S.*)")
 def known_secrets(host: Host) -> tuple[str, ...]:
     """Secret values of the environment, and those in the files of the hub's client and of AWS's."""
     found = list(secret_values(host.environ))
-    if token := _hub_token(host):
+    with suppress(UsageError):  # a user without a home folder has no such file
+        token = token_file(host)
         found.append(_read(token).strip())  # nothing else is in it
         found += _values(_read(token.with_name("stored_tokens")))
     for path in _aws_files(host):
         found += _values(_read(path))
     return tuple(found)
-
-
-def _hub_token(host: Host) -> Path | None:
-    """Where huggingface_hub 0.34 to 2.x keeps it (its constants.py, HF_TOKEN_PATH)."""
-    environ = host.environ
-    try:
-        if named := environ.get("HF_TOKEN_PATH"):
-            return host.expand(named)
-        if named := environ.get("HF_HOME"):
-            return host.expand(named) / "token"
-        cache = environ.get("XDG_CACHE_HOME")
-        return (Path(cache) if cache else host.home / ".cache") / "huggingface" / "token"
-    except UsageError:  # a user without a home folder has no such file
-        return None
 
 
 def _aws_files(host: Host) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Amount: a number of bytes in words."""
+"""Amount: a number of bytes, or of seconds, in words."""
 
 from __future__ import annotations
 
@@ -14,3 +14,13 @@ def say_bytes(size_bytes: int) -> str:
         if size_bytes >= unit:
             return f"{size_bytes // unit} {name}"
     return f"{size_bytes} bytes"
+
+
+def say_duration(seconds: float) -> str:
+    """`45 s`, `5 minutes`, `2 hours` or `34 days`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} minutes"
+    return f"{minutes // 60} hours" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"

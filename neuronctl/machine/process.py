@@ -40,13 +40,14 @@ def read_process(host: Host, pid: int) -> Process | None:
     return Process(
         pid=pid,
         name="".join(letter for letter in name if letter.isprintable())[:40] or said["name"],
-        owner=_user(int(owner[1])) if owner else "unknown",
+        owner=user_name(int(owner[1])) if owner else "unknown",
         parent=int(said["parent"]),
         state=said["state"],
     )
 
 
-def _user(number: int) -> str:
+def user_name(number: int) -> str:
+    """The user's name, or `user 1234` where the machine has none for it."""
     import pwd
 
     try:

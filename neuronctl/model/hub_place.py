@@ -18,10 +18,21 @@ def hub_cache(host: Host) -> Path:
     """The hub's cache folder by Hugging Face's own variables, as this Host has them."""
     if cache := host.environ.get("HF_HUB_CACHE") or host.environ.get("HUGGINGFACE_HUB_CACHE"):
         return host.expand(cache)
+    return _hub_home(host) / "hub"
+
+
+def token_file(host: Host) -> Path:
+    """Where `hf auth login` keeps the token (huggingface_hub/constants.py, HF_TOKEN_PATH)."""
+    if named := host.environ.get("HF_TOKEN_PATH"):
+        return host.expand(named)
+    return _hub_home(host) / "token"
+
+
+def _hub_home(host: Host) -> Path:
     if home := host.environ.get("HF_HOME"):
-        return host.expand(home) / "hub"
+        return host.expand(home)
     cache_home = host.environ.get("XDG_CACHE_HOME")
-    return (Path(cache_home) if cache_home else host.home / ".cache") / "huggingface" / "hub"
+    return (Path(cache_home) if cache_home else host.home / ".cache") / "huggingface"
 
 
 def repository_folder(repo_id: str, host: Host) -> Path:

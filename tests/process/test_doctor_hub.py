@@ -18,7 +18,7 @@ SECRET = "hf_of_a_reader_planted"
 # The checks as doctor runs them; the clock may be turned.
 PROGRAM = """
 import json, sys, time
-from neuronctl.doctor.checks.hub import CHECKS
+from neuronctl.doctor.checks import clock, hub
 from neuronctl.doctor.facts import Facts
 from neuronctl.doctor.run import run_checks
 from neuronctl.host import Host
@@ -28,7 +28,7 @@ if ahead_s:
     Host.now = lambda self: time.time() + ahead_s
 request = Request(sys.argv[2]) if len(sys.argv) > 2 else None
 told = {}
-for one in run_checks(CHECKS, Facts(Host(), request=request)):
+for one in run_checks((*hub.CHECKS, clock.clock), Facts(Host(), request=request)):
     findings = [[f.id, f.severity, f.message, f.fix, str(f.place)] for f in one.findings]
     seen = {"status": one.status, "says": one.says, "findings": findings, "data": dict(one.data)}
     told[one.check.name] = seen
@@ -185,7 +185,7 @@ def test_no_address_and_a_proxy_that_is_not_there(online: Terminal) -> None:
 def test_a_clock_that_is_an_hour_ahead(online: Terminal) -> None:
     told = doctor(online, ahead_s=3600.0)
     [finding] = told["clock"]["findings"]
-    assert finding[:2] == ["machine.clock-off", "warning"]
+    assert finding[:2] == ["host.clock-off", "warning"]
     assert "60 minutes ahead of" in finding[2]
 
 

@@ -1,4 +1,4 @@
-"""Checks of the host below the devices: memory, shared memory, limits, kernel, EFA, clock."""
+"""Checks of the host below the devices: memory, shared memory, limits, kernel, EFA."""
 
 from __future__ import annotations
 
@@ -326,41 +326,6 @@ def efa(facts: Facts) -> Seen:
     return Seen(f"{count}, none granted", (finding,), data=data)
 
 
-CLOCK_WRONG = Trouble(
-    "host.clock-wrong",
-    "warning",
-    "The clock is before neuronctl's own files, or more than ten years after them: AWS refuses what is "
-    "signed with a wrong time, and certificates seem not valid.",
-    "AWS, developer blog: clock-skew correction (about 15 minutes); the ten years: neuronctl",
-)
-
-
-@check("local clock", "Whether this machine's time can be right", finds=(CLOCK_WRONG,), timeout_s=2.0)
-def local_clock(facts: Facts) -> Seen:
-    """The machine's time against the times of neuronctl's own files, without asking anybody.
-
-    It finds a clock that was never set. Smaller faults the check `clock` finds, which asks the hub. Whether a
-    server keeps the clock right is told where systemd-timesyncd says so.
-    """
-    from neuronctl.machine.clock import clock_fault, is_synchronized, newest_own_file_s, say_day
-
-    now_s = facts.host.now()
-    synchronized = is_synchronized(facts.host)
-    says = f"{say_day(now_s)}, {'kept right by a server' if synchronized else 'plausible'}"
-    data: dict[str, object] = {"now_s": int(now_s), "synchronized": synchronized}
-    try:
-        fault = clock_fault(now_s, newest_own_file_s())
-    except OSError as error:
-        raise CannotTell(f"neuronctl's own files cannot be looked at: {error.strerror}") from None
-    if fault is None:
-        return Seen(says, data=data)
-    finding = CLOCK_WRONG(
-        f"the clock says {say_day(now_s)}, which {fault}",
-        fix="sudo timedatectl set-ntp true; or sudo systemctl restart chronyd",
-    )
-    return Seen(say_day(now_s), (finding,), data=data)
-
-
 def _backend(facts: Facts) -> str | None:
     """The backend that is meant; None where the software cannot be asked, which its own check says."""
     try:
@@ -437,4 +402,4 @@ def _plain(limit: int, endless: int) -> int | None:
     return None if limit == endless else limit
 
 
-CHECKS = (memory, compile_memory, huge_pages, shared_memory, limits, kernel, efa, local_clock)
+CHECKS = (memory, compile_memory, huge_pages, shared_memory, limits, kernel, efa)

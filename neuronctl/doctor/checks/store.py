@@ -18,7 +18,7 @@ from neuronctl.doctor.check import CannotTell, NotHere, Remedy, Seen, Trouble, c
 from neuronctl.doctor.facts import Facts
 from neuronctl.errors import ArtifactDamaged, MachineUnfit, Place
 from neuronctl.host import Host
-from neuronctl.machine.amount import say_bytes
+from neuronctl.machine.amount import say_bytes, say_duration
 from neuronctl.result import Finding
 
 # Content is read only where times differ; more than this is left to `neuronctl cache verify`.
@@ -352,7 +352,7 @@ def builds(facts: Facts) -> Seen:
 
 
 def _busy(held: Held, now: float) -> Finding:
-    since = f" for {_duration(max(0.0, now - held.holder.since))}" if held.holder.since else ""
+    since = f" for {say_duration(max(0.0, now - held.holder.since))}" if held.holder.since else ""
     return BUSY(f"{held.key} is held{since} by {held.holder}", fix="wait until it has ended")
 
 
@@ -375,12 +375,6 @@ def _sweep(host: Host) -> str:
         still = {one.path for one in leftovers(layout)}
     gone = [one for one in before if one.path not in still]
     return f"{len(gone)} folders, {say_bytes(sum(one.size_bytes for one in gone))}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
 CHECKS = (store, artifacts, quarantine, builds)

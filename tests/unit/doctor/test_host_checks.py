@@ -15,6 +15,7 @@ import pytest
 
 from neuronctl.doctor.check import Check, Outcome
 from neuronctl.doctor.checks import host as checks
+from neuronctl.doctor.checks.clock import local_clock
 from neuronctl.doctor.facts import Facts, Once
 from neuronctl.doctor.run import run_checks
 from neuronctl.errors import StackUnfit
@@ -394,16 +395,16 @@ def test_host_clock_wrong(now_s: float, written_s: float, is_wrong: bool) -> Non
 
 def test_the_clock_is_told_with_its_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 1000.0)
-    outcome = look(checks.local_clock, tmp_path)
+    outcome = look(local_clock, tmp_path)
     finding: Finding = only(list(outcome.findings))
     assert finding.id == "host.clock-wrong"
     assert finding.message.startswith("the clock says 1970-01-01, which is before 20")
 
 
 def test_a_clock_that_a_server_keeps_right(tmp_path: Path) -> None:
-    assert look(checks.local_clock, tmp_path).data["synchronized"] is None
+    assert look(local_clock, tmp_path).data["synchronized"] is None
     write(tmp_path, "/run/systemd/timesync/synchronized")
-    outcome = look(checks.local_clock, tmp_path)
+    outcome = look(local_clock, tmp_path)
     assert (outcome.status, outcome.data["synchronized"]) == ("ok", True)
     assert "by a server" in outcome.says
 

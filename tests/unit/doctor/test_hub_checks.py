@@ -10,10 +10,11 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from huggingface_hub import constants
 
 from neuronctl.doctor.check import CannotTell, NotHere
-from neuronctl.doctor.checks.hub import CHECKS, access, clock, hub, token
+from neuronctl.doctor.checks import hub as checks
+from neuronctl.doctor.checks.clock import clock
+from neuronctl.doctor.checks.hub import access, hub, token
 from neuronctl.doctor.facts import Facts
 from neuronctl.model import hub_answer
 from neuronctl.model.hub_answer import Answer
@@ -22,6 +23,7 @@ from tests.plan_sample import sample_host
 
 JSON = {"content-type": "application/json; charset=utf-8"}
 SECRET = "hf_planted_secret_of_a_test"
+CHECKS = (*checks.CHECKS, clock)
 Say = Callable[[Answer | Exception], list[str]]
 
 
@@ -50,8 +52,7 @@ def facts(tmp_path: Path) -> Facts:
 
 
 @pytest.fixture(autouse=True)
-def no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
 
 
@@ -143,7 +144,7 @@ def test_a_clock_that_is_wrong(facts: Facts, hub_says: Say, ahead_s: float, word
     hub_says(answer(at=now + ahead_s, date=formatdate(now, usegmt=True)))
     seen = clock.look(facts)
     [finding] = seen.findings
-    assert (finding.id, finding.severity) == ("machine.clock-off", "warning")
+    assert (finding.id, finding.severity) == ("host.clock-off", "warning")
     assert words in finding.message
     assert "timedatectl" in str(finding.fix)
 
@@ -166,7 +167,7 @@ def test_a_certificate_of_the_future_is_a_clock_of_the_past(facts: Facts, hub_sa
     outer = OSError("Connection failed")
     outer.__cause__ = late
     hub_says(outer)
-    assert [one.id for one in clock.look(facts).findings] == ["machine.clock-off"]
+    assert [one.id for one in clock.look(facts).findings] == ["host.clock-off"]
 
 
 @pytest.mark.parametrize(
