@@ -12,7 +12,7 @@ from neuronctl.errors import Exit, NeuronctlError
 from neuronctl.host import Host
 from neuronctl.machine.ancestors import ancestors
 from neuronctl.machine.listeners import Address, Listener, holders, read_listeners
-from neuronctl.machine.process import Process, read_process
+from neuronctl.machine.process import Process, read_process, user_name
 from neuronctl.machine.reading import list_folder, read_number
 from neuronctl.machine.server_process import ServerProcess, find_servers
 from neuronctl.profile.schema import ServerSection
@@ -199,16 +199,7 @@ def _starter(host: Host, pid: int, running: Iterable[ServerProcess]) -> Process 
 def _who(listener: Listener, process: Process | None) -> str:
     if process is not None:
         return f"process {process}"
-    return f"a process of {_user(listener.uid)} that this user may not look at, or of another container"
-
-
-def _user(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
+    return f"a process of {user_name(listener.uid)} that this user may not look at, or of another container"
 
 
 def _as_data(listener: Listener, process: Process | None) -> dict[str, object]:
