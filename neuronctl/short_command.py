@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +21,29 @@ if TYPE_CHECKING:
 _MOST_BYTES = 8 << 20
 # What has been killed ends at once, unless the kernel holds it in a call to a driver that hangs.
 _DEATH_S = 0.5
+
+
+# Where threads run commands, the program may end while they wait: ^C must leave none of these behind.
+_running: set[subprocess.Popen[bytes]] = set()
+_starts = threading.Lock()
+_has_ended: list[bool] = []
+_START_S = 2.0
+
+
+def end_running() -> None:
+    """Kill every short command that still runs, and start no further one. For the end of the program."""
+    is_alone = _starts.acquire(timeout=_START_S)  # one that is just being started is not listed yet
+    try:
+        _has_ended.append(True)
+        for child in tuple(_running):
+            if child.poll() is None:
+                end_group(child, term_s=0, kill_s=0.0)
+    finally:
+        if is_alone:
+            _starts.release()
+
+
+atexit.register(end_running)
 
 
 @dataclass(frozen=True)
@@ -46,18 +71,22 @@ def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], 
     """
     import subprocess
 
-    try:
-        child = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=dict(env),
-            cwd=cwd,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:  # ValueError: a NUL character in a word
-        return Finished(127, "", str(error), f"cannot be started: {error}")
+    with _starts:
+        if _has_ended:
+            return Finished(127, "", "neuronctl ends", "was not started: neuronctl ends")
+        try:
+            child = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:  # ValueError: a NUL character in a word
+            return Finished(127, "", str(error), f"cannot be started: {error}")
+        _running.add(child)
     assert child.stdout is not None and child.stderr is not None
     texts: dict[IO[bytes], bytearray] = {child.stdout: bytearray(), child.stderr: bytearray()}
     deadline = time.monotonic() + timeout_s
@@ -67,6 +96,7 @@ def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], 
     finally:
         if child.poll() is None:
             end_group(child, term_s=0, kill_s=_DEATH_S)
+        _running.discard(child)
         for stream in texts:
             with suppress(OSError):
                 stream.close()

@@ -275,6 +275,8 @@ def describe(diagnosis: Diagnosis) -> dict[str, object]:
 def diagnosis_text(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool) -> str:
     """The verdict, what was found with what to type, and a line for each check."""
     mark, colour = ("✗", "red") if diagnosis.errors else ("✓", "green")
+    if diagnosis.is_whole and diagnosis.can_serve is None:
+        mark, colour = "?", "yellow"
     lines = [f"{paint(mark, colour, stream)} {paint(diagnosis.verdict, 'bold', stream)}", ""]
     follows: dict[str, list[str]] = {}
     for hidden, cause in diagnosis.follows:

@@ -59,12 +59,17 @@ class Diagnosis:
         """Whether nothing stops it; None where only some checks were run, or there is no plan."""
         if self.errors:
             return False
-        return True if self.is_whole and self._no_plan is None else None
+        return True if self.is_whole and self._not_known is None else None
 
     @property
-    def _no_plan(self) -> str | None:
-        """Why there is no plan of the profile that was named."""
-        return next((one.says for one in self.unknown if one.check.name == PROFILE and self.profile), None)
+    def _not_known(self) -> str | None:
+        """What is missing for a verdict: the plan of the profile that was named, or what machine this is."""
+        for one in self.unknown:
+            if one.check.name == PROFILE and self.profile:
+                return f"its plan {one.says}"
+            if self.backend is None and self.is_whole:
+                return f"the check {one.check.name} {one.says}"
+        return None
 
     @property
     def verdict(self) -> str:
@@ -77,8 +82,8 @@ class Diagnosis:
             names = ", ".join(outcome.check.name for outcome in self.outcomes)
             found = "nothing that stops it" if self.findings or self.unknown else "nothing wrong"
             return f"Looked at {names} only, and found {found}."
-        if self._no_plan is not None:
-            return f"Whether this machine can serve {what}{how} is not known: its plan {self._no_plan}."
+        if self._not_known is not None:
+            return f"Whether this machine can serve {what}{how} is not known: {self._not_known}."
         doubt = ""
         if self.unknown:
             count = len(self.unknown)
@@ -86,13 +91,13 @@ class Diagnosis:
         return f"This machine can serve {what}{how}{doubt}."
 
     def exit_code(self, *, strict: bool = False) -> Exit:
-        """0 where nothing stops it; else that of the first error's check, and 1 where there is no plan.
+        """0 where nothing stops it; else that of the first error's check, and 1 where no verdict is possible.
 
         `strict` asks for 1 where there is a warning, or a check could not run.
         """
         if self.errors:
             return self._code_of(self.errors[0])
-        if self._no_plan is not None:
+        if self._not_known is not None:
             return Exit.ANSWER_IS_NO
         doubtful = self.unknown or any(finding.severity == "warning" for finding in self.findings)
         return Exit.ANSWER_IS_NO if strict and doubtful else Exit.DONE

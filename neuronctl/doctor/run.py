@@ -5,9 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from neuronctl.doctor.check import CannotTell, Check, NotHere, Outcome, Status, status_of
 from neuronctl.doctor.facts import Facts
@@ -78,7 +78,8 @@ def _run_one(check: Check, facts: Facts) -> Outcome:
     begun = time.monotonic()
 
     def ended(status: Status, says: str, findings: tuple[Finding, ...] = ()) -> Outcome:
-        return Outcome(check, status, says, findings, took_s=time.monotonic() - begun)
+        told = tuple(_in_one_line(finding) for finding in findings)
+        return Outcome(check, status, _one_line(says), told, took_s=time.monotonic() - begun)
 
     try:
         return _look(check, facts, ended)
@@ -102,7 +103,26 @@ def _look(check: Check, facts: Facts, ended: Callable[..., Outcome]) -> Outcome:
         return ended(status_of(findings) if findings else "cannot-tell", str(reason), findings)
     findings = (*seen.findings, *facts.obey(check.rules))
     outcome = ended(status_of(findings), seen.says, findings)
-    return replace(outcome, data=seen.data, remedies=seen.remedies)
+    return replace(outcome, data=_hidden(seen.data), remedies=seen.remedies)
+
+
+def _one_line(text: str) -> str:
+    """`text` without passwords of addresses, and without what could forge further lines on a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in hide_passwords(text))
+
+
+def _in_one_line(finding: Finding) -> Finding:
+    fix = None if finding.fix is None else _one_line(finding.fix)
+    return replace(finding, message=_one_line(finding.message), fix=fix)
+
+
+def _hidden(value: Any) -> Any:
+    """Plain data without the passwords of addresses in it."""
+    if isinstance(value, str):
+        return hide_passwords(value)
+    if isinstance(value, Mapping):
+        return {name: _hidden(inner) for name, inner in value.items()}
+    return [_hidden(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _late(check: Check) -> Outcome:

@@ -158,8 +158,8 @@ def pip_index_replaced(situation: Situation) -> Remark | None:
         return None
     return Remark(
         f"pip's index-url is {index}: ordinary packages are not found there",
-        fix=f"pip config unset global.index-url; pip config set global.extra-index-url {PIP_REPOSITORY}; "
-        "unset PIP_INDEX_URL",
+        fix=f"pip config unset global.index-url; unset PIP_INDEX_URL; then add {PIP_REPOSITORY} to what pip "
+        "config get global.extra-index-url shows",
     )
 
 

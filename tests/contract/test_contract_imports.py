@@ -28,7 +28,9 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"profile"},),
     ({"runs"}, {"child", "child_log", "child_guard"}),
     ({"host"}, {"redaction"}),
-    ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"digest"}, {"whole_file"}, {"short_command", "process_group"}),
+    ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"digest"}, {"whole_file"}),
+    ({"short_command"},),
+    ({"process_group"},),
     ({"__init__"},),
 )
 PLACES = {part: (height, group) for height, layer in enumerate(LAYERS) for group in layer for part in group}

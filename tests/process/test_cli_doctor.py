@@ -373,6 +373,28 @@ def test_the_real_placeholder_packages(laptop: NeuronTerminal, tmp_path: Path, w
     assert len(remedy["command"]) == 5 + len(list(PLACEHOLDERS.glob("*.dist-info")))
 
 
+def test_a_neuron_instance_with_vllm_for_a_processor(
+    machine: Machine, serving: tuple[Path, Path], tmp_path: Path
+) -> None:
+    said = machine().run("doctor", QUIET, "--python", str(make_python(tmp_path / "plain")))
+    said.expect(31)
+    assert "without Neuron's plugin" in said.out.splitlines()[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_doctor_leaves_nothing_running(machine: Machine, number: int) -> None:
+    one = machine()
+    pids = one.root / "pids"
+    add_program(one.root, "neuron-ls", f"echo $$ >> {pids}; sleep 600 & echo $! >> {pids}; wait")
+    running = one.start("doctor", QUIET)
+    until(lambda: pids.exists() and len(pids.read_text().split()) == 2, "neuron-ls to hang")
+    running.signal(number)
+    running.end(clean=False).expect(128 + number)
+    for pid in pids.read_text().split():
+        stat = Path(f"/proc/{pid}/stat")
+        until(lambda stat=stat: not stat.exists() or " Z " in stat.read_text(), "it to end")  # type: ignore[misc]
+
+
 def test_the_wrong_generation(machine: Machine) -> None:
     said = machine("trn1.32xlarge", sdk="2.32.0", driver="2.29.1.0", runtime="2.34.1.0").run("doctor", QUIET)
     said.expect(30)

@@ -216,6 +216,11 @@ def _cannot_listen(server: ServerSection, host: Host) -> Finding:
             f"port {server.port} is below {first}, and such ports are root's on this machine",
             fix=f"{_other_port(8000, ())}, behind a proxy that has port {server.port}",
         )
+    if server.host in ("127.0.0.1", "::1", "0.0.0.0", "::", "localhost"):
+        return CANNOT_LISTEN(
+            f"nobody listens on {server.host}:{server.port}, and yet some process has taken it",
+            fix=f"{_other_port(server.port, ())}; or see who has it: ss -tanp | grep {server.port}",
+        )
     return CANNOT_LISTEN(
         f"nobody listens on port {server.port}, and yet a server cannot: {server.host} is no address of this "
         "machine",
@@ -226,7 +231,7 @@ def _cannot_listen(server: ServerSection, host: Host) -> Finding:
 def _other_port(port: int, listeners: tuple[Listener, ...]) -> str:
     taken = {one.port for one in listeners} | {port}
     free = next((one for one in range(port + 1, _HIGHEST_PORT + 1) if one not in taken), _DEFAULT.port)
-    return f"choose another port: neuronctl serve --port {free}"
+    return f"choose another port: --set server.port={free}"
 
 
 def _with_place(server: ServerProcess, at: list[Listener], starter: Process | None) -> str:

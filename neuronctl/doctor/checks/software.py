@@ -15,12 +15,18 @@ NO_VLLM = Trouble(
     "No Python with vLLM was found.",
     "neuronctl: the places it looks in are those of docs/profiles.md and of Neuron's machine images",
 )
+NO_PLUGIN = Trouble(
+    "stack.no-plugin",
+    "error",
+    "A Neuron machine whose Python has vLLM without Neuron's plugin: it would serve on the processor.",
+    "plugin020:V/__init__.py:14-23; gh:vllm-project/vllm-neuron#7",
+)
 
 
 @check(
     "serving Python",
     "The Python that has vLLM",
-    finds=(NO_VLLM,),
+    finds=(NO_VLLM, NO_PLUGIN),
     rules=(cpu_stack.plugin_missing, cpu_stack.not_built_for_cpu),
     exit_code=Exit.STACK_UNFIT,
     timeout_s=FACTS_S,
@@ -41,6 +47,20 @@ def serving_python(facts: Facts) -> Seen:
         "versions": dict(found.versions),
     }
     where = f"{found.python} ({found.chosen_by}, Python {found.python_version})"
+    if found.generation == "cpu" and facts.backend != "cpu":
+        from neuronctl.stack.lack import find_lack
+
+        lack = find_lack(found, facts.backend)
+        because = f": {lack.what}" if lack else ""
+        elsewhere = (
+            "name the Python of AWS's image or machine image that has it with --python; or say backend: "
+        )
+        elsewhere += "cpu in the profile if the processor is meant"
+        finding = NO_PLUGIN(
+            f"{where} has vLLM {found.vllm_version} without Neuron's plugin{because}",
+            fix=lack.fix if lack else elsewhere,
+        )
+        return Seen(f"vLLM {found.vllm_version} without Neuron's plugin in {where}", (finding,), data=data)
     if found.generation is not None:
         return Seen(f"vLLM {found.vllm_version} for {found.generation} in {where}", data=data)
     from neuronctl.stack.lack import find_lack
@@ -135,27 +155,10 @@ def compiler(facts: Facts) -> Seen:
 )
 def pip(facts: Facts) -> Seen:
     """pip's index: AWS's repository beside the ordinary one, not in its place."""
-    from neuronctl.stack.install import PIP_REPOSITORY
-
     found = _stack(facts)
     data: dict[str, object] = {"index_is_aws": found.pip_index is not None}
-    remedies: tuple[Remedy, ...] = ()
-    if found.pip_index is not None and not facts.environ.get("PIP_INDEX_URL"):
-        program = str(found.python)
-        remedies = (
-            Remedy(
-                "stack.pip-index-replaced",
-                "make the ordinary index pip's own again",
-                (program, "-m", "pip", "config", "unset", "global.index-url"),
-            ),
-            Remedy(
-                "stack.pip-index-replaced",
-                "look into AWS's repository besides",
-                (program, "-m", "pip", "config", "set", "global.extra-index-url", PIP_REPOSITORY),
-            ),
-        )
     says = f"everything in {found.pip_index}" if found.pip_index else "ordinary packages in their own index"
-    return Seen(says, data=data, remedies=remedies)
+    return Seen(says, data=data)
 
 
 CHECKS = (serving_python, neuron_packages, compiler, pip)

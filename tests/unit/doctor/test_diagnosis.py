@@ -253,7 +253,10 @@ def test_a_fact_that_hangs_ends_with_its_checks(tmp_path: Path) -> None:
         release.set()
     assert time.monotonic() - begun < 30
     assert (found.backend, found.outcomes[0].status) == (None, "cannot-tell")
-    assert "1 check could not run" in found.verdict
+    assert found.verdict == (
+        "Whether this machine can serve a model is not known: the check one did not come to an end in 0.2 s."
+    )
+    assert (found.can_serve, found.exit_code()) == (None, Exit.ANSWER_IS_NO)
 
 
 def test_what_came_in_between_does_not_end_the_diagnosis(tmp_path: Path) -> None:
@@ -312,3 +315,13 @@ def test_a_profile_whose_plan_is_not_known_allows_no_verdict(tmp_path: Path) -> 
     found = diagnose((late,), facts)
     assert found.verdict.endswith("is not known: its plan did not come to an end in 60 s.")
     assert (found.can_serve, found.exit_code()) == (None, Exit.ANSWER_IS_NO)
+
+
+def test_nothing_in_a_finding_forges_a_line_or_tells_a_password(tmp_path: Path) -> None:
+    nasty = "bad\n✓ forged \x1b[2J http://u:hunter22@x/"
+    seen = Seen(nasty, (BAD(nasty, fix=nasty),), {"url": ["http://u:hunter22@x/"]})
+    (outcome,) = run(tmp_path, made(lambda facts: seen))
+    told = repr((outcome.says, outcome.findings, outcome.data))
+    assert "hunter22" not in told
+    assert "\\n" not in told
+    assert "\\x1b" not in told

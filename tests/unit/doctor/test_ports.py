@@ -85,7 +85,7 @@ def test_a_port_that_is_taken_is_an_error_that_names_who_has_it(proc: Proc) -> N
     assert "41 (nginx, " in finding.message
     assert "hunter2" not in str(seen)
     assert "kill 41" in str(finding.fix)
-    assert "--port 8002" in str(finding.fix), "8001 is taken as well"
+    assert "server.port=8002" in str(finding.fix), "8001 is taken as well"
     assert seen.data["listener"]["pid"] == 41  # type: ignore[index]
 
 
