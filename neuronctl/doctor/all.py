@@ -6,6 +6,7 @@ from neuronctl.doctor.check import Check
 from neuronctl.doctor.checks import (
     clock,
     container,
+    core_variables,
     cpu,
     disks,
     environment,
@@ -14,15 +15,22 @@ from neuronctl.doctor.checks import (
     instance,
     ports,
     profile,
+    search_paths,
     software,
     store,
+    variable_names,
+    variable_values,
 )
 
 CHECKS: tuple[Check, ...] = (
     *instance.CHECKS,
     *software.CHECKS,
     *cpu.CHECKS,
+    *variable_names.CHECKS,
+    *variable_values.CHECKS,
+    *core_variables.CHECKS,
     *environment.CHECKS,
+    *search_paths.CHECKS,
     *container.CHECKS,
     *host.CHECKS,
     *clock.CHECKS,
