@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import quote, quote_plus, unquote
 
 from neuronctl.secret import HIDDEN, SHORTEST, hide_passwords, is_secret
@@ -26,17 +26,30 @@ _HEADER = re.compile(
     r"(?i)((?:proxy-)?authorization|(?:set-)?cookie)(\\*[\"']?\s*[:=,]\s*\\*[\"']?)[^\"'\r\n\\]+"
 )
 _SCHEME = re.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{6,}")
-_QUOTED = r"\\+\"[^\"\\]*\\+\"|\\+'[^'\\]*\\+'|\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?"
+_QUOTED = r"\"{3}(?:(?!\"{3}).){0,4000}\"{0,3}|'{3}(?:(?!'{3}).){0,4000}'{0,3}|"
+_QUOTED += r"\\+\"[^\"\\]*\\+\"|\\+'[^'\\]*\\+'|\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?"
 _VALUE = re.compile(rf"{_QUOTED}|[\[{{(][^\])}}\n]*[\])}}]?|[^\s&\"'<>]+")
 # What stands before a value. The value itself is only taken where the name is secret: others have more names
 # in theirs, as config={'api_key': …}.
 _ASSIGNED = re.compile(
-    r"(?<![A-Za-z0-9_.-])(?P<name>[A-Za-z_-][A-Za-z0-9_.-]{0,200})\\*[\"']?\s{0,3}(?:=>|[:=])\s{0,3}"
+    r"(?<![A-Za-z0-9_.-])(?P<name>[A-Za-z_-][A-Za-z0-9_.-]{0,200})\\*[\"']?\s{0,3}(?:=>|[:=]|%3[DdAa])\s{0,3}"
 )
 # A flag and its value as two words, or as two strings of a printed list.
 _FLAG = re.compile(
     r"(?<![A-Za-z0-9_-])(?P<name>--[A-Za-z][A-Za-z0-9_.-]{0,200})(?:\\*[\"'],\s?|\s{1,3})(?!-)"
 )
+# A name and a value as two strings of a printed pair, or as two entries: {"name": …, "value": …}.
+_PAIR = re.compile(
+    r"[\"'](?P<name>[A-Za-z][A-Za-z0-9_.-]{0,200})\\{0,4}[\"']\s?,\s?"
+    r"(?:\\{0,4}[\"'](?i:value)\\{0,4}[\"']\s?:\s?)?(?=\\{0,4}[\"'])"
+)
+# A list or a block of YAML below the name.
+_BLOCK = re.compile(
+    r"(?m)^(?P<indent>[ \t]*)(?P<name>[A-Za-z][A-Za-z0-9_.-]{0,200}):[ \t]*[|>]?[-+]?[ \t]*\n"
+    r"(?P<below>(?:(?P=indent)(?:[ \t]+|-[ \t]).*(?:\n|$))+)"
+)
+_TOLD = re.compile(r"(?i)\b(passphrase|password|passwd|token|secret)(\s+is\s+)[^\s\"'<>]{4,}")
+_LOGIN = re.compile(r"((?<![\w-])(?:-u|--user)[= ]{1,2}[^\s:\"']{0,100}:|\bsshpass\s+-p\s?)[^\s\"']+")
 _AWS = re.compile(r"(?i)(?P<name>aws_(?:secret_access_key|session_token|access_key_id))\s+(?![=:])")
 # Whoever has such an address may read what it names.
 _SIGNED = re.compile(r"(?i)((?:x-amz-|x-goog-)?(?:signature|credential)|\bsig)(=|%3D)[^\s&\"'<>]+")
@@ -69,8 +82,10 @@ class Redaction:
         text = _hide_key_rests(_KEY_BLOCK.sub(HIDDEN, text))
         text = _HEADER.sub(rf"\1\2{HIDDEN}", text)
         text = _SCHEME.sub(rf"\1\2{HIDDEN}", text)
-        for pattern in (_ASSIGNED, _FLAG, _AWS):
+        text = _BLOCK.sub(_hide_block, text)
+        for pattern in (_ASSIGNED, _FLAG, _AWS, _PAIR):
             text = _hide_values(pattern, text)
+        text = _LOGIN.sub(rf"\1{HIDDEN}", _TOLD.sub(rf"\1\2{HIDDEN}", text))
         text = _SIGNED.sub(rf"\1\2{HIDDEN}", text)
         text = _WORD.sub(_hide_word, _WEB_TOKEN.sub(HIDDEN, text))
         return self.known(_USER.sub(rf"\1{HIDDEN}", hide_passwords(text)))
@@ -83,9 +98,12 @@ class Redaction:
         """
         hides = is_secret(path[:-1] if _names_a_place(path) else path)
         if isinstance(value, Mapping):
+            named = next((value[one] for one in ("name", "Name") if isinstance(value.get(one), str)), None)
+            if named is not None and "value" in value and _is_secret_name(str(named)):
+                value = {**value, "value": HIDDEN}
             return {self.text(str(key)): self.data(inner, (*path, str(key))) for key, inner in value.items()}
         if isinstance(value, (list, tuple)):
-            return HIDDEN if hides else [self.data(inner, path) for inner in value]
+            return HIDDEN if hides else [self.data(inner, path) for inner in _without_flags(value)]
         if value is None or isinstance(value, bool):
             return value
         if hides:
@@ -106,6 +124,21 @@ class Redaction:
         return text
 
 
+def _without_flags(words: Sequence[object]) -> Iterator[object]:
+    """A list, without the word after a flag that is secret: it may be a command line."""
+    is_secret_flag = False
+    for word in words:
+        yield HIDDEN if is_secret_flag and isinstance(word, str) else word
+        flag = isinstance(word, str) and word.startswith("--") and "=" not in word
+        is_secret_flag = flag and _is_secret_name(str(word).strip("-"))
+
+
+def _hide_block(match: re.Match[str]) -> str:
+    if not _is_secret_name(match["name"]):
+        return match[0]
+    return f"{match['indent']}{match['name']}: {HIDDEN}\n"
+
+
 def _spellings(secrets: Iterable[str]) -> tuple[str, ...]:
     """Each secret as it is, as JSON, Python and addresses write it, and line by line; the longest first."""
     found: set[str] = set()
@@ -114,7 +147,7 @@ def _spellings(secrets: Iterable[str]) -> tuple[str, ...]:
         parts.update(line.strip() for line in secret.splitlines() if len(line.strip()) >= 12)
         for part in parts:
             found |= {part, json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]}
-            found.add(repr(part)[1:-1])
+            found |= {repr(part)[1:-1], json.dumps(part)[1:-1].replace("/", "\\/")}
             encoded = part.encode("utf-8", "surrogatepass")
             found |= {quote(encoded, safe=""), quote(encoded), quote_plus(encoded)}
     return tuple(sorted((one for one in found if len(one) >= SHORTEST), key=lambda one: (-len(one), one)))

@@ -18,13 +18,15 @@ _WORDS = frozenset(
         "password",
         "passwd",
         "passphrase",
+        "pass",
+        "pwd",
         "secret",
         "credential",
         "credentials",
         "auth",
     }
 )
-_ENDINGS = ("apikey", "token", "password", "secret")
+_ENDINGS = ("apikey", "api_keys", "apikeys", "token", "password", "passwords", "secret")
 # How the keys and tokens of well-known services begin.
 _BEGINNINGS = (
     "hf_",
@@ -33,6 +35,12 @@ _BEGINNINGS = (
     "ghp_",
     "gho_",
     "ghs_",
+    "ghu_",
+    "ghr_",
+    "npm_",
+    "AIzaSy",
+    "dckr_pat_",
+    "pypi-AgE",
     "github_pat_",
     "glpat-",
     "xox",
@@ -48,6 +56,8 @@ _VARIABLES = frozenset({"api_key_env"})
 # no secret.
 _PLAIN = frozenset(
     {
+        "pwd",
+        "oldpwd",
         "num_key_value_heads",
         "long_prefill_token_threshold",
         "bos_token_id",

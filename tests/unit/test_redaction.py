@@ -177,3 +177,46 @@ def test_no_text_takes_long(piece: str) -> None:
     begun = time.perf_counter()
     NOTHING.text(text)
     assert time.perf_counter() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"argv":["--api-key","{}"]',
+        '{{"name":"HF_TOKEN","value":"{}"}}',
+        "VLLM_PASS={}",
+        "MYSQL_PWD={}",
+        "npm_{}",
+        "ghu_{}",
+        "('x-api-key', '{}')",
+        "client_secret%3D{}",
+        "curl -u me:{} http://x",
+        "sshpass -p {} ssh",
+        "the passphrase is {} today",
+        'token: """{}"""',
+        "api_keys:\n  - {}\n  - other\nport: 8000",
+        "password: |\n  {}\nport: 8000",
+    ],
+)
+def test_secrets_as_people_and_programs_write_them(text: str) -> None:
+    secret = "Zx9secretQ7value"
+    shown = Redaction(()).text(text.format(secret))
+    assert secret not in shown
+    if "port" in text:
+        assert shown.endswith("port: 8000")
+
+
+def test_secrets_in_command_lines_and_in_lists_of_variables() -> None:
+    secret = "Zx9secretQ7value"
+    data = {
+        "argv": ["vllm", "--api-key", secret, "--port", "8000"],
+        "env": [{"name": "HF_TOKEN", "value": secret}],
+    }
+    assert Redaction(()).data(data) == {
+        "argv": ["vllm", "--api-key", "(hidden)", "--port", "8000"],
+        "env": [{"name": "HF_TOKEN", "value": "(hidden)"}],
+    }
+
+
+def test_the_working_folder_is_no_secret() -> None:
+    assert Redaction(()).text("PWD=/home/ubuntu\npasses: 3") == "PWD=/home/ubuntu\npasses: 3"
