@@ -10,14 +10,16 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import neuronctl
 from neuronctl.doctor.archive import check_archive, write_archive
+from neuronctl.doctor.distribution import list_distributions
 from neuronctl.doctor.known_secret import known_secrets
+from neuronctl.doctor.shown_variable import list_variables
 from neuronctl.doctor.tail import read_tail
 from neuronctl.errors import NeuronctlError, UsageError
 from neuronctl.host import Host
@@ -25,7 +27,7 @@ from neuronctl.machine.devices import device_indexes
 from neuronctl.machine.neuron_tool import find_neuron_tool
 from neuronctl.machine.reading import read_text
 from neuronctl.redaction import Redaction
-from neuronctl.secret import HIDDEN, is_secret
+from neuronctl.secret import HIDDEN
 
 if TYPE_CHECKING:
     from neuronctl.stack.detect import Stack
@@ -41,56 +43,6 @@ _MANIFEST_BYTES = 4 << 20
 _FILES_SHOWN = 50
 _DMESG_LINES = 300
 _NEURON_LS_S = 10.0
-
-# Variables whose values say how this machine serves; of all others only the names are told.
-_SHOWN_BEGINNINGS = (
-    "NEURON",
-    "VLLM_",
-    "NXD",
-    "NKI_",
-    "HF_",
-    "XLA_",
-    "TORCH",
-    "PYTORCH_",
-    "OMP_",
-    "FI_",
-    "MALLOC_",
-    "PYTHON",
-    "LC_",
-    "CONDA_",
-)
-_SHOWN_NAMES = frozenset(
-    {
-        "AWS_DEFAULT_REGION",
-        "AWS_REGION",
-        "BASE_COMPILE_WORK_DIR",
-        "CC",
-        "CXX",
-        "HOME",
-        "LANG",
-        "LD_LIBRARY_PATH",
-        "LD_PRELOAD",
-        "NO_COLOR",
-        "PATH",
-        "PIP_EXTRA_INDEX_URL",
-        "PIP_INDEX_URL",
-        "REQUESTS_CA_BUNDLE",
-        "SHELL",
-        "SSL_CERT_FILE",
-        "TERM",
-        "TMPDIR",
-        "TZ",
-        "UV_INDEX_URL",
-        "VIRTUAL_ENV",
-        "XDG_CACHE_HOME",
-        "XDG_CONFIG_HOME",
-        *(
-            name
-            for each in ("HTTP", "HTTPS", "ALL", "NO")
-            for name in (f"{each}_PROXY", f"{each.lower()}_proxy")
-        ),
-    }
-)
 
 
 @dataclass
@@ -149,7 +101,7 @@ def write_bundle(
     check_archive(path)
     bundle = _Bundle(Redaction(known_secrets(host)))
     bundle.add_data("doctor.json", diagnosis_json)
-    bundle.add("environment.txt", _environment(host.environ))
+    bundle.add("environment.txt", list_variables(host.environ))
     bundle.add("versions.txt", _versions(host, stack, bundle.note))
     for source in ("meminfo", "self/mounts"):
         text = read_text(host, f"/proc/{source}", TAIL_BYTES)
@@ -163,20 +115,6 @@ def write_bundle(
     members = bundle.finish()
     write_archive(path, members, now=host.now())
     return tuple(members)
-
-
-def _environment(environ: Mapping[str, str]) -> str:
-    """All variables by name; the values of those that matter to serving and look harmless."""
-    lines = []
-    for name in sorted(environ):
-        value = environ[name]
-        if not (name.startswith(_SHOWN_BEGINNINGS) or name in _SHOWN_NAMES):
-            lines.append(f"{_one_line(name)} is set")
-        elif is_secret((name,)):
-            lines.append(f"{_one_line(name)}={HIDDEN}")
-        else:
-            lines.append(f"{_one_line(name)}={_one_line(value)}")
-    return "\n".join(lines) + "\n"
 
 
 def _versions(host: Host, stack: Stack | None, note: Callable[[str], None]) -> str:
@@ -198,29 +136,7 @@ def _versions(host: Host, stack: Stack | None, note: Callable[[str], None]) -> s
         note(f"distributions of the serving Python: {error}")
         return "\n".join(lines) + "\n"
     lines += [f"serving python {found.python_version} {found.python} ({found.chosen_by})", ""]
-    return "\n".join([*lines, *_distributions(found.paths, note)]) + "\n"
-
-
-def _distributions(paths: Iterable[Path], note: Callable[[str], None]) -> list[str]:
-    """By the names of their metadata folders, as pip lists them; nobody is asked."""
-    lines: list[str] = []
-    for folder in paths:
-        try:
-            with os.scandir(folder) as entries:
-                names = sorted(
-                    entry.name for entry in entries if entry.name.endswith((".dist-info", ".egg-info"))
-                )
-        except NotADirectoryError:
-            continue
-        except OSError as error:
-            note(f"{folder}: {error.strerror}")
-            continue
-        if names:
-            lines.append(f"in {folder}:")
-        for name in names:
-            distribution, _, version = name.rpartition(".")[0].partition("-")
-            lines.append(f"  {distribution.replace('_', '-')} {version}")
-    return lines
+    return "\n".join([*lines, *list_distributions(found.paths, note)]) + "\n"
 
 
 def _add_dmesg(bundle: _Bundle, host: Host) -> None:
@@ -335,10 +251,6 @@ def _add_json(bundle: _Bundle, name: str, file: Path) -> None:
         bundle.note(f"{file}: {_FILES_SHOWN} of {len(files)} files")
         data["files"] = files[:_FILES_SHOWN]
     bundle.add_data(name, data)
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def _bytes(text: str) -> bytes:

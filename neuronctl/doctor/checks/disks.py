@@ -6,22 +6,27 @@ hangs, finding those out hangs as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from neuronctl.doctor.check import CannotTell, Seen, Trouble, check
-from neuronctl.doctor.facts import FACTS_S, Facts
-from neuronctl.errors import NeuronctlError
+from neuronctl.doctor.check import Seen, Trouble, check
+from neuronctl.doctor.facts import Facts
+from neuronctl.doctor.place import (
+    ANSWER_S,
+    KEYS,
+    STORE,
+    TEMPORARY,
+    elsewhere,
+    find_places,
+    folder_of,
+    join,
+    real_path,
+)
 from neuronctl.machine.amount import say_bytes
 from neuronctl.machine.mounts import Mount, find_mount, read_mounts
 from neuronctl.machine.room import Room, Silence, measure_rooms
 from neuronctl.result import Finding
-from neuronctl.rules.artifacts import network_filesystem
 
-STORE, HUB, TEMPORARY = "store", "hub's cache", "temporary files"
-_KEYS = {STORE: "store", HUB: "hub_cache", TEMPORARY: "temporary_files"}
-# Less than the check may take, so that the places that do answer are told.
-_ANSWER_S = 2.0
 # The smallest profile that is shipped for Neuron, tinyllama-tp2, takes 5.3 GB by docs/estimates.md: download,
 # sharded weights, compiled graphs.
 _LITTLE_BYTES = 5 << 30
@@ -85,105 +90,20 @@ def disks(facts: Facts) -> Seen:
     answer in two seconds is named, as where a server of files hangs, and the others are told all the same.
     That the store can really be written, the check `store` finds out.
     """
-    places, unknown = _places(facts)
+    places, unknown = find_places(facts)
     mounts = read_mounts(facts.host)
-    rooms = measure_rooms(places, _ANSWER_S)
+    rooms = measure_rooms(places, ANSWER_S)
     findings = [NOT_REACHED(f"the {name} has no place: {why}", fix) for name, why, fix in unknown]
     said = []
     for group in _by_file_system(rooms):
         findings += _judge(group)
-        said.append(f"{_and(group)}: {_free(next(iter(group.values())))}")
+        said.append(f"{join(group)}: {_free(next(iter(group.values())))}")
     for name, room in rooms.items():
         if isinstance(room, Silence):
             findings.append(_silent(name, room, places[name], mounts))
             said.append(f"{name}: {'no answer' if room.hangs else room.why}")
-    data = {_KEYS[name]: _as_data(places[name], room, mounts) for name, room in rooms.items()}
+    data = {KEYS[name]: _as_data(places[name], room, mounts) for name, room in rooms.items()}
     return Seen("; ".join(said) or "no place is known", tuple(findings), data=data)
-
-
-BUCKET = Trouble(
-    "disk.bucket",
-    "warning",
-    "The store or the hub's cache lies in a bucket of objects that is mounted as a folder: both build on "
-    "renaming and links, which are missing there or cost a copy.",
-    "awslabs/mountpoint-s3, doc/SEMANTICS.md (no rename in general purpose buckets, no symbolic links)",
-)
-NETWORK = Trouble(
-    "disk.network",
-    "info",
-    "The store or the hub's cache is on a network file system: weights are read over the network at each "
-    "start, and if its server hangs, so does everything here.",
-    "g2 (the native plugin moves its work folder off NFS); NFS, hard mounts (IBM, Hard-mounted and "
-    "soft-mounted file problems)",
-)
-LOCAL_LOCKS = Trouble(
-    "disk.local-locks",
-    "warning",
-    "A network file system is mounted so that a lock holds on this machine only: two machines may then "
-    "compile or download the same thing at once.",
-    "mount.lustre(8): localflock; Linux, fs/nfs/file.c (NFS_MOUNT_LOCAL_FLOCK); gh:tox-dev/filelock#6 "
-    "(nolock)",
-)
-NO_LOCKS = Trouble(
-    "disk.no-locks",
-    "warning",
-    "The hub's cache is on a Lustre file system, such as FSx, that is mounted without locks, which the hub's "
-    "client takes.",
-    "Linux, drivers/staging/lustre/README.txt (ENOSYS); AWS, FSx for Lustre: mount -o relatime,flock",
-)
-
-
-@check(
-    "network folders",
-    "Whether the store or the hub's cache is on a network file system",
-    finds=(BUCKET, NETWORK, LOCAL_LOCKS, NO_LOCKS),
-    rules=(network_filesystem,),
-    timeout_s=FACTS_S,
-)
-def network_folders(facts: Facts) -> Seen:
-    """The kind of file system under NEURONCTL_HOME and the hub's cache, and how it treats locks.
-
-    By the kernel's list of mounts: NFS (EFS is one), Lustre (FSx), CIFS, buckets and other things through
-    FUSE. A network file system is no fault. What is on it is read over the network at each start, and locks
-    must hold on all machines that share it; that the store can be locked at all, the check `store` tries.
-    """
-    mounts = read_mounts(facts.host)
-    if not mounts:
-        raise CannotTell("/proc/self/mounts cannot be read")
-    places, _ = _places(facts)
-    places.pop(TEMPORARY)
-    rooms = measure_rooms(places, _ANSWER_S)
-    on: dict[Mount, list[str]] = {}
-    for name, path in places.items():
-        if (mount := find_mount(_real(path, rooms[name]), mounts)) is not None:
-            on.setdefault(mount, []).append(name)
-    findings = [one for mount, names in on.items() if mount.is_network for one in _far(mount, names)]
-    far = [f"{_and(names)} on {mount.kind}" for mount, names in on.items() if mount.is_network]
-    near = [f"{_and(names)} on {mount.kind}" for mount, names in on.items() if not mount.is_network]
-    said = "; ".join(far) if far else f"none: {', '.join(near)}"
-    kinds = {_KEYS[name]: mount.kind for mount, names in on.items() for name in names}
-    return Seen(said, tuple(findings), data={"file_systems": kinds})
-
-
-def _places(facts: Facts) -> tuple[dict[str, Path], list[tuple[str, str, str | None]]]:
-    """The places by their names, and those that have none: name, why, what to do."""
-    from neuronctl.model.hub_place import hub_cache
-
-    host = facts.host
-    temporary = facts.environ.get("TMPDIR")
-    wanted: dict[str, Callable[[], Path]] = {
-        STORE: lambda: host.neuronctl_home,
-        HUB: lambda: hub_cache(host),
-        TEMPORARY: lambda: host.expand(temporary) if temporary else host.path("/tmp"),
-    }
-    places: dict[str, Path] = {}
-    unknown: list[tuple[str, str, str | None]] = []
-    for name, find in wanted.items():
-        try:
-            places[name] = find()
-        except NeuronctlError as error:  # a user without a home
-            unknown.append((name, error.what, error.fix))
-    return places, unknown
 
 
 def _by_file_system(rooms: Mapping[str, Room | Silence]) -> list[dict[str, Room]]:
@@ -207,16 +127,16 @@ def _judge(rooms: Mapping[str, Room]) -> Iterator[Finding]:
     for name, room in rooms.items():
         if room.closed is not None and name != STORE:
             yield NOT_WRITABLE(
-                f"the {_folder_of(name)} {room.path} cannot be written: {room.closed}", fix=_elsewhere([name])
+                f"the {folder_of(name)} {room.path} cannot be written: {room.closed}", fix=elsewhere([name])
             )
     # What cannot be written has no free space, and that is not what is wrong with it.
     open_ones = [name for name, room in rooms.items() if room.closed is None]
     if not open_ones:
         return
     room = rooms[open_ones[0]]
-    where = f"where the {_and(map(_folder_of, open_ones))} live{'s' * (len(open_ones) == 1)}"
+    where = f"where the {join(map(folder_of, open_ones))} live{'s' * (len(open_ones) == 1)}"
     where += f" ({room.folder})"
-    fix = f"free some space, or {_elsewhere(open_ones)}"
+    fix = f"free some space, or {elsewhere(open_ones)}"
     stops = STORE in open_ones or TEMPORARY in open_ones
     is_full = room.size_bytes > 0 and room.free_bytes == 0
     if is_full or (room.files and room.free_files == 0):
@@ -232,67 +152,22 @@ def _judge(rooms: Mapping[str, Room]) -> Iterator[Finding]:
             f"{room.free_files} of {room.files} inodes are free {where}: few files more can be made, "
             "however much space there is",
             fix=f"remove folders of many small files (find FOLDER -xdev | wc -l counts), or "
-            f"{_elsewhere(open_ones)}",
+            f"{elsewhere(open_ones)}",
         )
 
 
 def _silent(name: str, silence: Silence, path: Path, mounts: Sequence[Mount]) -> Finding:
     mount = find_mount(str(path), mounts)
     on = f" ({mount})" if mount is not None else ""
-    message = f"the {_folder_of(name)} {path}{on} {silence.why}"
+    message = f"the {folder_of(name)} {path}{on} {silence.why}"
     if not silence.hangs:
-        return NOT_REACHED(message, fix=_elsewhere([name]))
+        return NOT_REACHED(message, fix=elsewhere([name]))
     free = f"sudo umount -f -l {mount.point} lets go of it; or " if mount and mount.is_network else ""
-    return NO_ANSWER(message, fix=f"see whether its server runs; {free}{_elsewhere([name])}")
-
-
-def _far(mount: Mount, names: Sequence[str]) -> Iterator[Finding]:
-    """What to say of a network file system on which `names` are."""
-    whose = f"the {_and(map(_folder_of, names))}"
-    lies = "lie" if len(names) > 1 else "lies"
-    if mount.is_bucket:
-        yield BUCKET(
-            f"{whose} {lies} in a bucket ({mount}), which lacks what a folder has",
-            fix=_elsewhere(names),
-        )
-        return
-    yield NETWORK(
-        f"{whose} {lies} on a network file system ({mount})",
-        fix=f"where starts are slow, {_elsewhere(names)}",
-    )
-    if mount.local_locks:
-        yield LOCAL_LOCKS(
-            f"{mount} has the option {mount.local_locks}: a lock in {whose} holds on this machine only",
-            fix=f"mount it without {mount.local_locks} (Lustre: with flock), or let only one machine write",
-        )
-    if mount.has_no_locks and HUB in names:
-        yield NO_LOCKS(
-            f"{mount} is mounted without locks, which downloads into the {_folder_of(HUB)} take",
-            fix=f"sudo mount -o remount,flock {mount.point}, or mount it anew with -o relatime,flock",
-        )
-
-
-def _real(path: Path, room: Room | Silence) -> str:
-    return str(room.path if isinstance(room, Room) else path)
-
-
-def _folder_of(name: str) -> str:
-    return {TEMPORARY: "folder of temporary files"}.get(name, name)
-
-
-def _and(names: Iterable[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
-
-
-def _elsewhere(names: Sequence[str]) -> str:
-    """What to type so that these places lie on another disk."""
-    variables = {STORE: "NEURONCTL_HOME", HUB: "HF_HOME", TEMPORARY: "TMPDIR"}
-    return "use another disk: export " + " ".join(f"{variables[name]}=/path/to/folder" for name in names)
+    return NO_ANSWER(message, fix=f"see whether its server runs; {free}{elsewhere([name])}")
 
 
 def _as_data(path: Path, room: Room | Silence, mounts: Sequence[Mount]) -> dict[str, object]:
-    mount = find_mount(_real(path, room), mounts)
+    mount = find_mount(real_path(path, room), mounts)
     data: dict[str, object] = {"path": str(path), "file_system": mount.kind if mount else None}
     if isinstance(room, Silence):
         return {**data, "answered": not room.hangs, "why": room.why}
@@ -307,4 +182,4 @@ def _as_data(path: Path, room: Room | Silence, mounts: Sequence[Mount]) -> dict[
     }
 
 
-CHECKS = (disks, network_folders)
+CHECKS = (disks,)

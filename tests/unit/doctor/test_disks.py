@@ -14,8 +14,10 @@ import pytest
 
 from neuronctl.doctor.check import Check, Outcome
 from neuronctl.doctor.checks import disks as checks
-from neuronctl.doctor.checks.disks import HUB, STORE, TEMPORARY
+from neuronctl.doctor.checks import network_folders as network
+from neuronctl.doctor.checks.network_folders import network_folders
 from neuronctl.doctor.facts import Facts, Once
+from neuronctl.doctor.place import HUB, STORE, TEMPORARY
 from neuronctl.doctor.run import run_checks
 from neuronctl.machine.mounts import find_mount, read_mounts
 from neuronctl.machine.room import Room, Silence, measure_room, measure_rooms
@@ -264,7 +266,7 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "proc" / "self").mkdir(parents=True)
     (tmp_path / "proc" / "self" / "mounts").write_text(MOUNTS)
     monkeypatch.setattr(
-        checks,
+        network,
         "measure_rooms",
         lambda places, timeout_s: {name: replace(PLENTY, path=path) for name, path in places.items()},
     )
@@ -311,31 +313,28 @@ def test_a_password_in_the_list_of_mounts_is_not_kept(mounted: Path) -> None:
     ],
 )
 def test_disk_network(mounted: Path, home: str, hub: str, found: list[str]) -> None:
-    outcome = look(checks.network_folders, mounted, {"NEURONCTL_HOME": home, "HF_HUB_CACHE": hub})
+    outcome = look(network_folders, mounted, {"NEURONCTL_HOME": home, "HF_HUB_CACHE": hub})
     assert ids(outcome) == found
     assert all(one.source for one in outcome.findings)
 
 
 def test_a_network_file_system_is_named_as_people_know_it(mounted: Path) -> None:
     environ = {"NEURONCTL_HOME": "/data/n", "HF_HUB_CACHE": "/data/h"}
-    outcome = look(checks.network_folders, mounted, environ)
+    outcome = look(network_folders, mounted, environ)
     assert outcome.says == "store and hub's cache on nfs4"
     assert (
         outcome.findings[0].message
         == "the store and hub's cache lie on a network file system (EFS, nfs4, mounted at /data)"
     )
     assert outcome.data == {"file_systems": {"store": "nfs4", "hub_cache": "nfs4"}}
-    assert (
-        "FSx"
-        in look(checks.network_folders, mounted, {**environ, "NEURONCTL_HOME": "/fsx"}).findings[0].message
-    )
+    assert "FSx" in look(network_folders, mounted, {**environ, "NEURONCTL_HOME": "/fsx"}).findings[0].message
 
 
 def test_the_native_plugin_has_a_rule_of_its_own(mounted: Path) -> None:
     environ = {"NEURONCTL_HOME": "/data/n", "HF_HUB_CACHE": "/home/h"}
-    outcome = look(checks.network_folders, mounted, environ, native=True, filesystem="nfs4")
+    outcome = look(network_folders, mounted, environ, native=True, filesystem="nfs4")
     assert ids(outcome) == ["disk.network", "artifacts.network-filesystem"]
 
 
 def test_without_the_list_of_mounts_nothing_is_claimed(tmp_path: Path) -> None:
-    assert look(checks.network_folders, tmp_path).status == "cannot-tell"
+    assert look(network_folders, tmp_path).status == "cannot-tell"
