@@ -10,32 +10,22 @@ import pytest
 
 from neuronctl.doctor.check import Outcome
 from neuronctl.doctor.checks.container import container
-from neuronctl.doctor.facts import Facts, Once
+from neuronctl.doctor.facts import Facts
 from neuronctl.doctor.run import run_checks
 from neuronctl.machine.cage import Cage, find_cage
-from tests.plan_sample import sample_host, sample_machine, sample_stack
+from tests.doctor_sample import look, write
+from tests.plan_sample import sample_host
 
 VARIABLE = "AWS_NEURON_VISIBLE_DEVICES"
 
 
-def write(root: Path, path: str, text: str = "") -> None:
-    file = root / path.lstrip("/")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-
-
-def look(
+def look_at(
     root: Path, environ: Mapping[str, str] | None = None, *, devices: int = 0, **machine: Any
 ) -> Outcome:
     write(root, "/.dockerenv")
     for index in range(devices):
         write(root, f"/dev/neuron{index}")
-    facts = Facts(sample_host(root, environ))
-    here = sample_machine(**machine)
-    facts.machine = Once(lambda: here)
-    facts.stack = Once(sample_stack)
-    (outcome,) = run_checks((container,), facts)
-    return outcome
+    return look(container, root, environ, **machine)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +61,7 @@ def test_outside_of_a_container_nothing_is_said(tmp_path: Path) -> None:
 
 def test_the_devices_and_the_image_are_told(tmp_path: Path) -> None:
     environ = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
-    outcome = look(tmp_path, environ, devices=2, in_aws_image=True)
+    outcome = look_at(tmp_path, environ, devices=2, in_aws_image=True)
     assert outcome.status == "ok"
     assert outcome.says == (
         "a container of docker, in Kubernetes, 2 Neuron devices granted, AWS's vLLM image, whose health "
@@ -82,7 +72,7 @@ def test_the_devices_and_the_image_are_told(tmp_path: Path) -> None:
 
 
 def test_on_a_laptop_devices_are_not_spoken_of(tmp_path: Path) -> None:
-    outcome = look(tmp_path)
+    outcome = look_at(tmp_path)
     assert outcome.says == "a container of docker"
     assert outcome.data["aws_image"] is False
 
@@ -102,11 +92,11 @@ def test_on_a_laptop_devices_are_not_spoken_of(tmp_path: Path) -> None:
     ],
 )
 def test_container_devices_not_granted(tmp_path: Path, asked: str, devices: int, found: list[str]) -> None:
-    outcome = look(tmp_path, {VARIABLE: asked}, devices=devices)
+    outcome = look_at(tmp_path, {VARIABLE: asked}, devices=devices)
     assert [one.id for one in outcome.findings] == found
     assert all("--device" in (one.fix or "") for one in outcome.findings)
 
 
 def test_a_word_of_no_known_form_is_not_repeated(tmp_path: Path) -> None:
-    outcome = look(tmp_path, {VARIABLE: "hf_secret"})
+    outcome = look_at(tmp_path, {VARIABLE: "hf_secret"})
     assert "hf_secret" not in repr(outcome)

@@ -4,46 +4,16 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from neuronctl.doctor.check import Check, Outcome
+from neuronctl.doctor.check import Check
 from neuronctl.doctor.checks import cpu as checks
-from neuronctl.doctor.facts import Facts, Once
-from neuronctl.doctor.run import run_checks
 from neuronctl.machine.python_headers import header_folders
 from neuronctl.stack.assume import assume_stack
-from neuronctl.stack.detect import Stack
-from tests.plan_sample import sample_host, sample_machine, sample_stack
-
-
-def write(root: Path, path: str, text: str = "") -> None:
-    file = root / path.lstrip("/")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-
-
-def look(
-    check: Check,
-    root: Path,
-    environ: Mapping[str, str] | None = None,
-    *,
-    stack: Stack | None = None,
-    **machine: Any,
-) -> Outcome:
-    facts = Facts(sample_host(root, environ))
-    here = sample_machine(**machine)
-    facts.machine = Once(lambda: here)
-    facts.stack = Once(lambda: stack or sample_stack())
-    (outcome,) = run_checks((check,), facts)
-    return outcome
-
-
-def ids(outcome: Outcome) -> list[str]:
-    return [one.id for one in outcome.findings]
+from tests.doctor_sample import ids, look, write
+from tests.plan_sample import sample_host, sample_stack
 
 
 @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.name)

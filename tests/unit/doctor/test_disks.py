@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from neuronctl.doctor.check import Check, Outcome
 from neuronctl.doctor.checks import disks as checks
 from neuronctl.doctor.checks import network_folders as network
 from neuronctl.doctor.checks.network_folders import network_folders
@@ -22,26 +20,11 @@ from neuronctl.doctor.run import run_checks
 from neuronctl.machine.mounts import find_mount, read_mounts
 from neuronctl.machine.room import Room, Silence, measure_room, measure_rooms
 from neuronctl.stack.assume import assume_stack
-from tests.plan_sample import only, sample_host, sample_machine, sample_stack
+from tests.doctor_sample import ids, look
+from tests.plan_sample import only, sample_host
 
 GIB = 1 << 30
 PLENTY = Room(Path("/x"), Path("/x"), 1, 100 * GIB, 50 * GIB, 1000, 900, None)
-
-
-def look(
-    check: Check,
-    tmp_path: Path,
-    environ: Mapping[str, str] | None = None,
-    *,
-    native: bool = False,
-    **machine: Any,
-) -> Outcome:
-    facts = Facts(sample_host(tmp_path, environ))
-    here = sample_machine(**machine)
-    facts.machine = Once(lambda: here)
-    facts.stack = Once(lambda: assume_stack("sdk-2.32") if native else sample_stack())
-    (outcome,) = run_checks((check,), facts)
-    return outcome
 
 
 @pytest.fixture
@@ -59,10 +42,6 @@ def rooms(monkeypatch: pytest.MonkeyPatch) -> dict[str, Room | Silence]:
 
 
 Rooms = dict[str, Room | Silence]
-
-
-def ids(outcome: Outcome) -> list[str]:
-    return [one.id for one in outcome.findings]
 
 
 def test_three_places_on_one_file_system_are_told_once(tmp_path: Path) -> None:
@@ -332,7 +311,7 @@ def test_a_network_file_system_is_named_as_people_know_it(mounted: Path) -> None
 
 def test_the_native_plugin_has_a_rule_of_its_own(mounted: Path) -> None:
     environ = {"NEURONCTL_HOME": "/data/n", "HF_HUB_CACHE": "/home/h"}
-    outcome = look(network_folders, mounted, environ, native=True, filesystem="nfs4")
+    outcome = look(network_folders, mounted, environ, stack=assume_stack("sdk-2.32"), filesystem="nfs4")
     assert ids(outcome) == ["disk.network", "artifacts.network-filesystem"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from neuronctl.doctor.check import Check, Outcome
 from neuronctl.doctor.checks import host as checks
 from neuronctl.doctor.checks.clock import local_clock
 from neuronctl.doctor.facts import Facts, Once
@@ -22,49 +20,18 @@ from neuronctl.errors import StackUnfit
 from neuronctl.machine.catalog import find_instance
 from neuronctl.machine.clock import clock_fault
 from neuronctl.pipeline import Request
-from neuronctl.plan.plan import Plan
 from neuronctl.result import Finding
 from neuronctl.stack.assume import assume_stack
+from tests.doctor_sample import ids, look, write
 from tests.plan_sample import neuron_plan, only, sample_host, sample_machine, sample_stack
 
 GIB = 1 << 30
 STACKS = {"cpu": sample_stack(), "nxdi": assume_stack("sdk-2.28"), "native": assume_stack("sdk-2.32")}
 
 
-def write(root: Path, path: str, text: str = "") -> None:
-    file = root / path.lstrip("/")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-
-
 def meminfo(root: Path, total_gib: float = 32, free_gib: float = 30, more: str = "") -> None:
     total, free = int(total_gib * 2**20), int(free_gib * 2**20)
     write(root, "/proc/meminfo", f"MemTotal: {total} kB\nMemAvailable: {free} kB\n{more}")
-
-
-def look(
-    check: Check,
-    root: Path,
-    environ: Mapping[str, str] | None = None,
-    *,
-    backend: str = "cpu",
-    plan: Plan | None = None,
-    request: Request | None = None,
-    **machine: Any,
-) -> Outcome:
-    """What one check says where `root` stands for `/` and the backend is meant."""
-    facts = Facts(sample_host(root, environ), request=request)
-    here = sample_machine(**machine)
-    facts.machine = Once(lambda: here)
-    facts.stack = Once(lambda: STACKS[backend])
-    if plan is not None:
-        facts.plan = Once(lambda: plan)
-    (outcome,) = run_checks((check,), facts)
-    return outcome
-
-
-def ids(outcome: Outcome) -> list[str]:
-    return [one.id for one in outcome.findings]
 
 
 # Memory
@@ -92,7 +59,7 @@ def test_memory_that_cannot_be_read_is_no_pass(tmp_path: Path, text: str | None)
 )
 def test_host_memory_low(tmp_path: Path, backend: str, free_gib: float, is_low: bool) -> None:
     meminfo(tmp_path, free_gib=free_gib)
-    outcome = look(checks.memory, tmp_path, backend=backend)
+    outcome = look(checks.memory, tmp_path, stack=STACKS[backend])
     assert ids(outcome) == ["host.memory-low"] * is_low
     assert outcome.status == ("warning" if is_low else "ok")
 
@@ -174,7 +141,7 @@ def test_host_memory_taken(tmp_path: Path, free_gib: int, is_taken: bool) -> Non
     meminfo(tmp_path, total_gib=384, free_gib=free_gib)
     plan = neuron_plan(tmp_path, machine={"assumed": False})
     assert plan.outlook is not None and plan.outlook.estimate is not None
-    outcome = look(checks.compile_memory, tmp_path, backend="nxdi", plan=plan)
+    outcome = look(checks.compile_memory, tmp_path, stack=STACKS["nxdi"], plan=plan)
     assert ids(outcome) == ["host.memory-taken"] * is_taken
     assert outcome.data["needed_bytes"] == plan.outlook.estimate.host_bytes
 
@@ -182,7 +149,7 @@ def test_host_memory_taken(tmp_path: Path, free_gib: int, is_taken: bool) -> Non
 def test_a_machine_that_is_too_small_as_a_whole_is_told_by_the_plan_alone(tmp_path: Path) -> None:
     meminfo(tmp_path, total_gib=4, free_gib=2)
     plan = neuron_plan(tmp_path, machine={"assumed": False, "memory_bytes": 4 * GIB})
-    assert look(checks.compile_memory, tmp_path, backend="nxdi", plan=plan).findings == ()
+    assert look(checks.compile_memory, tmp_path, stack=STACKS["nxdi"], plan=plan).findings == ()
 
 
 def test_without_a_profile_nothing_is_said_of_its_compile(tmp_path: Path) -> None:
@@ -234,7 +201,7 @@ def test_host_shm_small(
     tmp_path: Path, shm: Any, backend: str, size: int, free: int, found: list[str]
 ) -> None:
     shm(size, free)
-    outcome = look(checks.shared_memory, tmp_path, backend=backend)
+    outcome = look(checks.shared_memory, tmp_path, stack=STACKS[backend])
     assert ids(outcome) == found
     assert outcome.data["size_bytes"] == (size << 20 or None)
 
@@ -276,8 +243,8 @@ def test_the_size_of_vllms_chunks_is_the_users(tmp_path: Path, shm: Any) -> None
 def test_no_dev_shm(tmp_path: Path) -> None:
     assert look(checks.shared_memory, tmp_path).status == "not-here"  # no Linux
     (tmp_path / "proc" / "self").mkdir(parents=True)
-    assert ids(look(checks.shared_memory, tmp_path, backend="native")) == ["host.shm-small"]
-    assert look(checks.shared_memory, tmp_path, backend="nxdi").findings == ()
+    assert ids(look(checks.shared_memory, tmp_path, stack=STACKS["native"])) == ["host.shm-small"]
+    assert look(checks.shared_memory, tmp_path, stack=STACKS["nxdi"]).findings == ()
 
 
 # Limits
@@ -343,9 +310,9 @@ def test_host_little_locked_memory(
 
 
 def test_an_old_kernel_with_efa_is_told_by_the_rule(tmp_path: Path) -> None:
-    outcome = look(checks.kernel, tmp_path, backend="nxdi", kernel="5.10.0-amzn", has_efa=True)
+    outcome = look(checks.kernel, tmp_path, stack=STACKS["nxdi"], kernel="5.10.0-amzn", has_efa=True)
     assert ids(outcome) == ["devices.fork-unsafe-kernel"]
-    outcome = look(checks.kernel, tmp_path, backend="nxdi", kernel="6.1.0", has_efa=True)
+    outcome = look(checks.kernel, tmp_path, stack=STACKS["nxdi"], kernel="6.1.0", has_efa=True)
     assert (outcome.status, outcome.data) == ("ok", {"release": "6.1.0"})
 
 

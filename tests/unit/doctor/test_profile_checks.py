@@ -16,19 +16,14 @@ from neuronctl.artifacts.stage import Stage
 from neuronctl.artifacts.store import Store
 from neuronctl.doctor.check import Outcome
 from neuronctl.doctor.checks.profile import artifact
-from neuronctl.doctor.facts import Facts, Once
-from neuronctl.doctor.run import run_checks
 from neuronctl.errors import Exit
 from neuronctl.plan.plan import Plan
+from tests.doctor_sample import look
 from tests.plan_sample import only, sample_host, sample_plan
 
 
-def look(tmp_path: Path, policy: str = "auto") -> Outcome:
-    facts = Facts(sample_host(tmp_path))
-    plan = planned(tmp_path, policy)
-    facts.plan = Once(lambda: plan)
-    (outcome,) = run_checks((artifact,), facts)
-    return outcome
+def look_up(tmp_path: Path, policy: str = "auto") -> Outcome:
+    return look(artifact, tmp_path, plan=planned(tmp_path, policy))
 
 
 def planned(tmp_path: Path, policy: str) -> Plan:
@@ -63,14 +58,14 @@ def ruin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 
 def test_a_miss_is_no_fault(tmp_path: Path) -> None:
-    outcome = look(tmp_path)
+    outcome = look_up(tmp_path)
     finding = only(list(outcome.findings))
     assert (finding.id, finding.severity) == ("artifact.not-compiled", "info")
 
 
 def test_a_miss_that_nobody_can_compile_is_an_error(tmp_path: Path, ruin: Callable[[], None]) -> None:
     ruin()
-    outcome = look(tmp_path)
+    outcome = look_up(tmp_path)
     finding = only(list(outcome.findings))
     assert (finding.id, finding.severity) == ("artifact.cannot-be-compiled", "error")
     assert outcome.exit_code == Exit.MACHINE_UNFIT
@@ -84,22 +79,22 @@ def test_what_is_compiled_needs_no_store_to_write_to(
 ) -> None:
     compiled(tmp_path)
     ruin()
-    assert look(tmp_path, policy).status == status
+    assert look_up(tmp_path, policy).status == status
 
 
 def test_damage_that_nobody_can_mend_is_an_error(tmp_path: Path, ruin: Callable[[], None]) -> None:
     compiled(tmp_path)
     (file,) = (tmp_path / "home").rglob("tree/model.pt")
     file.unlink()
-    assert [one.id for one in look(tmp_path).findings] == ["artifact.not-usable"]
+    assert [one.id for one in look_up(tmp_path).findings] == ["artifact.not-usable"]
     ruin()
-    outcome = look(tmp_path)
+    outcome = look_up(tmp_path)
     assert [one.id for one in outcome.findings] == ["artifact.cannot-be-compiled"]
     assert "is damaged" in outcome.findings[0].message
 
 
 def test_a_policy_that_forbids_to_compile_asks_no_disk(tmp_path: Path, ruin: Callable[[], None]) -> None:
     ruin()
-    outcome = look(tmp_path, "cached-only")
+    outcome = look_up(tmp_path, "cached-only")
     assert [one.id for one in outcome.findings] == ["artifact.may-not-compile"]
     assert outcome.exit_code == Exit.CACHE_MISS
