@@ -34,6 +34,7 @@ import argparse
 import hashlib
 import json
 import os
+import queue
 import signal
 import socketserver
 import subprocess
@@ -370,18 +371,14 @@ def serve(host: str, port: int, model: str, served: str, api_key: str | None) ->
 
 def run(server: Server, wanted: dict[str, str]) -> int:
     """Answer requests until a signal, or a fault that was asked for."""
-    code = 0
+    # A signal handler may put into this queue; to set the event that its own thread waits for would hang.
+    codes: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        server.over.set()
+        codes.put(0)
 
     def later(seconds: str, then: int) -> None:
-        def end() -> None:
-            nonlocal code
-            code = then
-            server.over.set()
-
-        timer = threading.Timer(float(seconds or 0), end)
+        timer = threading.Timer(float(seconds or 0), lambda: codes.put(then))
         timer.daemon = True
         timer.start()
 
@@ -400,7 +397,8 @@ def run(server: Server, wanted: dict[str, str]) -> int:
         timer.start()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     print("INFO:     Application startup complete.", flush=True)
-    server.over.wait()
+    code = codes.get()
+    server.over.set()
     server.shutdown()
     server.server_close()
     if code:

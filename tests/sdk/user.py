@@ -119,7 +119,7 @@ class User:
         until(lambda: "startup complete" in self.told() or server.poll() is not None, "an end or a start")
         if server.poll() is None:
             server.send_signal(signal.SIGTERM)
-        return Start(server.wait(20), self.told())
+        return Start(server.wait(60), self.told())
 
     def end(self) -> None:
         """End what a failed test left."""
