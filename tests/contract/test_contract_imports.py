@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "neuronctl"
 LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"__main__"},),
     ({"cli"},),
-    ({"precompile"}, {"doctor"}),
+    ({"precompile"}, {"doctor"}, {"bench"}),
     ({"pipeline"},),
     ({"launching"},),
     ({"compiling"},),
