@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from neuronctl.artifacts.obstacle import Obstacle, find_obstacle
 from neuronctl.errors import MachineUnfit
+from neuronctl.machine.amount import say_bytes
 from neuronctl.machine.room import free_bytes
 
 # EFBIG: a file size limit (`ulimit -f`) ends a write as a full disk does.
@@ -22,18 +24,35 @@ _CLOSED = {
     errno.EACCES: "permission is denied",
     errno.EPERM: "the operation is not permitted",
 }
+_VANISHED = ("it vanished while in use", "Try again")
+_IN_THE_WAY = ("a file stands where a folder should be", "Move it away")
+_LACKING = (
+    "its file system lacks an operation the store needs",
+    "Mount it with locks (Lustre: -o flock)",
+)
+# With what to do about it.
 _BROKEN = {
-    errno.ENOENT: "it vanished while in use",
-    errno.ESTALE: "it vanished while in use",
-    errno.ENOTDIR: "a file stands where a folder should be",
-    errno.EISDIR: "a folder stands where a file should be",
-    errno.EEXIST: "a file stands where a folder should be",
-    errno.EIO: "the disk reports an error",
-    errno.ENOLCK: "its file system has no locks",
+    errno.ENOENT: _VANISHED,
+    errno.ESTALE: _VANISHED,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EEXIST: _IN_THE_WAY,
+    errno.EISDIR: ("a folder stands where a file should be", "Move it away"),
+    errno.ENXIO: ("a socket or a device stands where a file should be", "Move it away"),
+    errno.ELOOP: ("a symbolic link leads back to itself", "Remove it"),
+    errno.EIO: ("the disk reports an error", "See what the kernel says of it: dmesg"),
+    errno.ENOLCK: ("its file system has no locks", "Mount it with locks (NFS: without nolock)"),
     # What flock answers on Lustre that was mounted without -o flock (mount.lustre(8)).
-    errno.ENOSYS: "its file system lacks an operation the store needs",
-    errno.EOPNOTSUPP: "its file system lacks an operation the store needs",
+    errno.ENOSYS: _LACKING,
+    errno.EOPNOTSUPP: _LACKING,
 }
+_WORDS = {
+    **{number: (why, "Free some space") for number, why in _FULL.items()},
+    **{number: (why, "Make it readable and writable for this user") for number, why in _CLOSED.items()},
+    **_BROKEN,
+}
+# With these, the name that was refused stands there itself; with the others the way to it may be at fault.
+_THERE = (errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
+_ON_THE_WAY = (errno.ENOENT, errno.EACCES)
 
 
 @contextmanager
@@ -63,20 +82,46 @@ def _unfit(error: OSError, root: Path, foreign: bool, is_named: bool) -> Machine
         expected = _FULL | _CLOSED if inside else _FULL if named is None else {}
         if error.errno not in expected:
             return None
-    why = (_FULL | _CLOSED | _BROKEN).get(error.errno)
-    if why is None:
+    known = _WORDS.get(error.errno)
+    if known is None:
         return None
+    why, fix = known
+    path = Path(named or root)
     full = error.errno in _FULL
     free = free_bytes(root)
-    whose = "The folder for compiled output" if is_named else "The store"
-    what = f"{whose} cannot be used: {named or root}: {why}"
-    if free is not None and full:
-        what += f"; {free / 1e9:.2f} GB free"
-    fix = "Free some space" if full else "Make it readable and writable for this user"
-    way_out = "keep the store on another disk: NEURONCTL_HOME=/path/to/folder"
+    said = f"{path}: {why}" + (f"; {say_bytes(free)} free" if full and free else "")
+    if (obstacle := _obstacle(error.errno, path)) is not None:
+        said, fix = obstacle.why, obstacle.fix
     return MachineUnfit(
-        what + ".",
-        fix=f"{fix}, or {'name another folder' if is_named else way_out}",
+        f"{_whose(is_named)} cannot be used: {said}.",
+        fix=f"{fix}, or {_way_out(is_named)}",
         code="store.full" if full else "store.unusable",
-        details={"path": named or str(root), "free_bytes": free, "errno": errno.errorcode[error.errno]},
+        details={"path": str(path), "free_bytes": free, "errno": errno.errorcode[error.errno]},
     )
+
+
+def _obstacle(number: int, path: Path) -> Obstacle | None:
+    if number in _THERE:
+        return find_obstacle(path)
+    return find_obstacle(path.parent) if number in _ON_THE_WAY else None
+
+
+def _whose(is_named: bool) -> str:
+    return "The folder for compiled output" if is_named else "The store"
+
+
+def _way_out(is_named: bool) -> str:
+    if is_named:
+        return "name another folder"
+    return "keep the store on another disk: NEURONCTL_HOME=/path/to/folder"
+
+
+def demand_way(folder: Path) -> None:
+    """Raise MachineUnfit where something on the way to a folder of the store keeps it from being there."""
+    if (obstacle := find_obstacle(folder)) is not None:
+        raise MachineUnfit(
+            f"{_whose(is_named=False)} cannot be used: {obstacle.why}.",
+            fix=f"{obstacle.fix}, or {_way_out(is_named=False)}",
+            code="store.unusable",
+            details={"path": str(folder)},
+        )

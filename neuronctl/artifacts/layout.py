@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuronctl.errors import UsageError
+from neuronctl.model.plain_file import NoPlainFile, read_plain
 
 # The signature is fixed by the Cache Directory Tagging Specification (bford.info/cachedir): backup
 # programs leave a folder out that carries it.
@@ -61,10 +62,12 @@ class Layout:
             folder.mkdir(parents=True, exist_ok=True)
         tag = self.root / "CACHEDIR.TAG"
         try:
-            if tag.read_bytes() == _TAG:
+            if read_plain(tag) == _TAG:
                 return
         except FileNotFoundError:
             pass
+        except NoPlainFile:  # the store works without
+            return
         tag.write_bytes(_TAG)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from neuronctl.artifacts.disk import using
 from neuronctl.errors import LockTimedOut
 from neuronctl.host import Host
+from neuronctl.model.plain_file import read_plain
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
@@ -72,7 +73,7 @@ def read_holder(path: Path) -> Holder:
     import json
 
     try:
-        written = json.loads(path.read_bytes())
+        written = json.loads(read_plain(path))
         pid, machine, since, what = (written.get(name) for name in ("pid", "machine", "since", "what"))
     except (OSError, ValueError, AttributeError, RecursionError):
         return Holder()

@@ -14,6 +14,7 @@ from neuronctl.artifacts.blobs import Blobs
 from neuronctl.artifacts.layout import Layout, fsync_folder
 from neuronctl.digest import digests
 from neuronctl.errors import ArtifactDamaged
+from neuronctl.model.plain_file import read_plain
 
 if TYPE_CHECKING:
     from neuronctl.artifacts.verify import Problem
@@ -93,7 +94,7 @@ def _expel_damaged_blobs(layout: Layout, folder: Path) -> list[str]:
 
     manifest_file = folder / "manifest.json"
     try:
-        manifest = decode(manifest_file.read_bytes(), manifest_file)
+        manifest = decode(read_plain(manifest_file), manifest_file)
     except (OSError, ArtifactDamaged):
         # Which blobs were its own is not known then. A build hashes each blob before it uses it.
         return []
@@ -120,7 +121,7 @@ def _read_reason(folder: Path) -> tuple[str, bool]:
     import json
 
     try:
-        facts = json.loads((folder / _REASON).read_bytes())
+        facts = json.loads(read_plain(folder / _REASON))
         return str(facts["reason"]), facts.get("problems") == [] and facts.get("verified") is True
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "not recorded", False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuronctl.artifacts.artifact import Artifact, Damaged
-from neuronctl.artifacts.disk import using
+from neuronctl.artifacts.disk import demand_way, using
 from neuronctl.artifacts.layout import Layout, is_key
 from neuronctl.errors import ArtifactDamaged, Place
 from neuronctl.host import Host
+from neuronctl.model.plain_file import NoPlainFile, read_plain
 
 if TYPE_CHECKING:
     from neuronctl.artifacts.difference import Difference
@@ -53,22 +55,27 @@ class Store:
         with using(self.root):
             for _ in range(_ATTEMPTS):
                 try:
-                    data = file.read_bytes()
+                    data = read_plain(file)
                 except FileNotFoundError:
                     if not os.path.lexists(folder):
+                        demand_way(self.layout.artifacts)
                         return None
                     continue  # it may have come between the two looks
-                except (NotADirectoryError, IsADirectoryError):
+                except NotADirectoryError:
+                    demand_way(self.layout.artifacts)
+                    break
+                except NoPlainFile as error:
+                    raise _damaged(f"The artifact's manifest is damaged: {error.strerror}.", folder) from None
+                except OSError as error:
+                    if error.errno != errno.ELOOP:
+                        raise
+                    demand_way(folder)
                     break
                 # Only here, because it brings msgspec, and a miss should cost nothing.
                 from neuronctl.artifacts.manifest import decode
 
                 return Artifact(key, folder, decode(data, file))
-        raise ArtifactDamaged(
-            "The artifact has no manifest.",
-            place=Place(file=str(folder)),
-            fix="Compile again; the damaged artifact is then quarantined.",
-        )
+        raise _damaged("The artifact has no manifest.", folder)
 
     def artifacts(self) -> list[Artifact | Damaged]:
         """All artifacts, sorted by key, their files not verified; those with a broken manifest too."""
@@ -76,6 +83,7 @@ class Store:
             try:
                 names = sorted(path.name for path in self.layout.artifacts.iterdir())
             except FileNotFoundError:
+                demand_way(self.layout.artifacts)
                 return []
         found: list[Artifact | Damaged] = []
         for name in names:
@@ -96,6 +104,7 @@ class Store:
         from neuronctl.artifacts.quarantine import quarantined
 
         with using(self.root):
+            demand_way(self.layout.quarantine)
             return quarantined(self.layout)
 
     def quarantine(
@@ -150,3 +159,11 @@ class Store:
             ):
                 best = artifact, found
         return best
+
+
+def _damaged(what: str, folder: Path) -> ArtifactDamaged:
+    return ArtifactDamaged(
+        what,
+        place=Place(file=str(folder)),
+        fix="Compile again; the damaged artifact is then quarantined.",
+    )

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuronctl.artifacts.disk import using
+from neuronctl.artifacts.disk import demand_way, using
 from neuronctl.artifacts.layout import Layout
 from neuronctl.errors import MachineUnfit
 from neuronctl.machine.room import nearest_existing
@@ -74,14 +74,16 @@ def try_out(root: Path) -> Trial:
 
 
 def _look_into(layout: Layout) -> None:
-    """List the artifacts, if there are any. Raises OSError."""
+    """List the artifacts, if there are any. Raises OSError, MachineUnfit."""
+    demand_way(layout.artifacts)
     with suppress(FileNotFoundError):
         os.scandir(layout.artifacts).close()
 
 
 def _demand_folders(layout: Layout) -> None:
-    """Raise PermissionError for a folder of the store, as another user's, in which a build would fail."""
+    """Raise MachineUnfit or OSError where a build would fail for a folder of the store, as another user's."""
     for folder in (layout.blobs, layout.artifacts, layout.staging, layout.quarantine, layout.locks):
+        demand_way(folder)
         if folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from neuronctl.bench.record import Record, Sent
-from neuronctl.bench.schema import GRID, Distribution, Moment, Objective, Run
+from neuronctl.bench.schema import GRID, Distribution, Objective, Run, Timeline
 
 # More would only be noise on a picture, and lines in git.
-_MOMENTS = 40
+_SLICES = 30
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Measure:
     """One number of a run: what it is called in gates and tables, and which way is better."""
 
     name: str
-    unit: Literal["s", "1/s", "tokens/s"]
+    unit: Literal["s", "1/s", "tokens/s", "share"]
     better: Literal["lower", "higher"]
     meaning: str
     of: Callable[[Run], float | None]
@@ -82,7 +82,7 @@ MEASURES: dict[str, Measure] = {
         ),
         Measure(
             "error_rate",
-            "1/s",
+            "share",
             "lower",
             "share of requests without a whole answer, from 0 to 1",
             lambda run: 1 - run.succeeded / run.requests if run.requests else None,
@@ -150,35 +150,28 @@ def measure(sent: Sent, objective: Objective | None = None) -> Run:
     )
 
 
-def timeline(records: Sequence[Record]) -> tuple[Moment, ...]:
-    """A run in slices; nothing where the engine does not say when requests began."""
+def timeline(records: Sequence[Record]) -> Timeline | None:
+    """A run in slices; None where the engine does not say when requests began."""
     spans = [
-        (one.start_s, one.start_s + one.e2e_s) for one in records if one.start_s is not None and one.e2e_s
+        (one, one.start_s, one.start_s + one.e2e_s)
+        for one in records
+        if one.start_s is not None and one.e2e_s
     ]
     if not spans:
-        return ()
-    begin = min(first for first, _ in spans)
-    width = max((max(last for _, last in spans) - begin) / _MOMENTS, 1e-6)
-    tokens = [0.0] * _MOMENTS
-    busy = [0.0] * _MOMENTS
-    for one in records:
-        if one.start_s is None or not one.e2e_s:
-            continue
-        _spread_tokens(one, one.start_s - begin, width, tokens)
-        for number in range(_MOMENTS):
-            busy[number] += max(
-                0.0,
-                min(one.start_s + one.e2e_s - begin, (number + 1) * width)
-                - max(one.start_s - begin, number * width),
-            )
-    return tuple(
-        Moment(
-            at_s=_short((number + 0.5) * width),
-            width_s=_short(width),
-            in_flight=_short(busy[number] / width),
-            tokens_per_s=_short(tokens[number] / width),
-        )
-        for number in range(_MOMENTS)
+        return None
+    begin = min(first for _, first, _ in spans)
+    width = max((max(last for _, _, last in spans) - begin) / _SLICES, 1e-6)
+    tokens = [0.0] * _SLICES
+    busy = [0.0] * _SLICES
+    for one, first, last in spans:
+        _spread_tokens(one, first - begin, width, tokens)
+        for number in range(_SLICES):
+            since, until = number * width, (number + 1) * width
+            busy[number] += max(0.0, min(last - begin, until) - max(first - begin, since))
+    return Timeline(
+        width_s=_short(width),
+        in_flight=tuple(_brief(one / width) for one in busy),
+        tokens_per_s=tuple(_brief(one / width) for one in tokens),
     )
 
 
@@ -210,3 +203,7 @@ def _is_good(record: Record, objective: Objective) -> bool:
 def _short(value: float) -> float:
     """Six significant digits: microseconds of a second, and no noise in git."""
     return float(f"{value:.6g}")
+
+
+def _brief(value: float) -> float:
+    return float(f"{value:.3g}")

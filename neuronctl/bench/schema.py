@@ -47,16 +47,15 @@ class Distribution(Part, frozen=True, kw_only=True):
     grid: tuple[float, ...]
 
 
-class Moment(Part, frozen=True, kw_only=True):
-    """A slice of a run: `at_s` is its middle since the run began, `width_s` its length.
+class Timeline(Part, frozen=True, kw_only=True):
+    """A run in slices of `width_s`, from its beginning.
 
-    `in_flight` requests were being answered on average; `tokens_per_s` came in.
+    In each `in_flight` requests were being answered on average, and `tokens_per_s` came in.
     """
 
-    at_s: float
     width_s: float
-    in_flight: float
-    tokens_per_s: float
+    in_flight: tuple[float, ...]
+    tokens_per_s: tuple[float, ...]
 
 
 class Run(Part, frozen=True, kw_only=True):
@@ -82,7 +81,7 @@ class Run(Part, frozen=True, kw_only=True):
     itl_s: Distribution | None
     tpot_s: Distribution | None
     e2e_s: Distribution | None
-    timeline: tuple[Moment, ...] = ()
+    timeline: Timeline | None = None
     raw: str | None = None
 
 

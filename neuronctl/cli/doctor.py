@@ -14,10 +14,10 @@ from neuronctl.doctor.all import CHECKS
 from neuronctl.doctor.check import Check, Outcome
 from neuronctl.doctor.diagnosis import Diagnosis, diagnose
 from neuronctl.doctor.facts import Facts
-from neuronctl.doctor.run import within
 from neuronctl.errors import MachineUnfit, UsageError
 from neuronctl.profile.suggest import nearest_word
 from neuronctl.result import Message, Progress, Result
+from neuronctl.time_limit import within
 
 if TYPE_CHECKING:
     from neuronctl.doctor.mend import Mended

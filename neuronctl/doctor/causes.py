@@ -19,8 +19,10 @@ _NO_DEVICE = (
 )
 # Cause → its consequences, as patterns of ids. Where a cause is found, what it brings about is not told.
 CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
-    "stack.no-python": ("stack.*", "artifact.*", "profile.backend-not-supported"),
-    "stack.broken-python": ("stack.*", "artifact.*", "profile.backend-not-supported"),
+    "stack.no-python": ("stack.*", "artifact.*"),
+    "stack.broken-python": ("stack.*", "artifact.*"),
+    # Another Python, or another plugin in it, does not help on that machine.
+    "machine.native-unsupported": ("stack.other-generation", "stack.backend-not-supported"),
     "stack.pypi-placeholder": (
         "stack.plugin-missing",
         "stack.missing-module",
@@ -55,6 +57,9 @@ CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
     "machine.lnc-impossible": ("machine.lnc-places", "machine.lnc-mismatch", "machine.lnc-unsupported"),
     "machine.lnc-places": ("machine.lnc-mismatch",),
     "store.unreadable": ("store.unusable", "artifact.cannot-be-compiled"),
+    # The disk itself is told of, and else a quota.
+    "disk.full": ("store.full",),
+    "store.full": ("artifact.cannot-be-compiled",),
     "store.not-writable": ("artifact.cannot-be-compiled",),
     "store.no-locks": ("artifact.cannot-be-compiled",),
     "hub.unreachable": ("hub.bad-token", "hub.no-access", "model.download-failed"),

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from neuronctl.doctor.causes import split_consequences
 from neuronctl.doctor.check import Check, Outcome, Remedy
 from neuronctl.doctor.facts import Facts
-from neuronctl.doctor.run import OnEnd, run_checks, within
+from neuronctl.doctor.run import OnEnd, run_checks
 from neuronctl.errors import Exit
 from neuronctl.result import Finding
 from neuronctl.rules.rule import by_severity
+from neuronctl.time_limit import within
 
 # The check whose answer the question for a profile hangs on.
 PROFILE = "profile"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
@@ -140,31 +140,40 @@ class Facts:
             return None
 
     @property
+    def wanted_backend(self) -> str:
+        """The backend that the profile names; auto where it names none, or there is no profile."""
+        try:
+            profile = self.profile()
+        except NeuronctlError:  # the check of the profile says so
+            return "auto"
+        return profile.shape.backend if profile else "auto"
+
+    @property
     def backend(self) -> str:
         """The backend that is meant here: nxdi, native or cpu.
 
         The profile's, else the one that the serving Python is for. Neuron's where the machine has a Neuron
         device or is a Neuron instance: whoever has these does not mean the processor.
         """
-        wanted = None if self.request is None else self._wanted()
-        if wanted not in (None, "auto"):
-            return str(wanted)
+        if (wanted := self.wanted_backend) != "auto":
+            return wanted
         stack = self.usable_stack
         has = stack.generation if stack else None
         if has in ("nxdi", "native"):
             return str(has)
-        return "nxdi" if wanted is None and self.is_neuron else "cpu"
+        return "nxdi" if self.machine().is_neuron else "cpu"
 
     @property
-    def is_neuron(self) -> bool:
-        """Whether this machine was made for Neuron: it has a device or a driver, or is of such a type."""
-        machine = self.machine()
-        return bool(machine.devices or machine.driver or machine.instance is not None)
+    def other_generation(self) -> str | None:
+        """The generation of the plugin that the serving Python has, where another backend is meant."""
+        stack = self.usable_stack
+        has = stack.generation if stack else None
+        return has if has in ("nxdi", "native") and has != self.backend else None
 
     def obey(self, rules: Iterable[Rule]) -> tuple[Finding, ...]:
         """What these rules find of machine, software and environment: those about the backend.
 
-        Where Neuron's packages are there and the processor would serve, those about Neuron's too.
+        Where Neuron's packages are there, no plugin, and the processor would serve, those about Neuron's too.
         """
         from neuronctl.rules.rule import check
         from neuronctl.stack.installation import IMPORT_NAMES
@@ -174,16 +183,13 @@ class Facts:
         if stack is None:
             return ()  # they look at it too; what is to be done first, its own check says
         meant = {self.backend}
-        if meant == {"cpu"} and not stack.versions.keys().isdisjoint(IMPORT_NAMES):
+        is_stray = self.other_generation is None and not stack.versions.keys().isdisjoint(IMPORT_NAMES)
+        if meant == {"cpu"} and is_stray:
             meant.add("nxdi")
-        return check((one for one in rules if not meant.isdisjoint(one.backends)), self._situation())
-
-    def _wanted(self) -> str | None:
-        try:
-            profile = self.profile()
-        except NeuronctlError:  # the check of the profile says so
-            return None
-        return profile.shape.backend if profile else None
+        found = check((one for one in rules if not meant.isdisjoint(one.backends)), self._situation())
+        if self.request is None:  # there is no profile in which anything could be said
+            return tuple(replace(finding, place=None) for finding in found)
+        return found
 
     def _profile(self) -> Profile | None:
         from neuronctl.profile.resolve import load_profile

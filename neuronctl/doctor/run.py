@@ -7,16 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from neuronctl.doctor.check import CannotTell, Check, NotHere, Outcome, Status, status_of
 from neuronctl.doctor.facts import Facts
 from neuronctl.errors import NeuronctlError, ProfileErrors
+from neuronctl.machine.reading import NoAnswer
 from neuronctl.result import Finding
 from neuronctl.secret import hide_passwords
 
 OnEnd = Callable[[Outcome], None]
-T = TypeVar("T")
 
 
 def run_checks(
@@ -54,26 +54,6 @@ def run_checks(
     return tuple(outcomes[number] for number in range(len(checks)))
 
 
-def within(limit_s: float, make: Callable[[], T]) -> T:
-    """What `make` gives, in a thread of its own; its error; or TimeoutError, and it is left behind."""
-    ended: queue.SimpleQueue[tuple[list[T], Exception | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            ended.put(([make()], None))
-        except Exception as error:
-            ended.put(([], error))
-
-    threading.Thread(target=run, name="within", daemon=True).start()
-    try:
-        made, error = ended.get(timeout=limit_s)
-    except queue.Empty:
-        raise TimeoutError(f"did not come to an end in {limit_s:g} s") from None
-    if error is not None:
-        raise error
-    return made[0]
-
-
 def _run_one(check: Check, facts: Facts) -> Outcome:
     begun = time.monotonic()
 
@@ -85,6 +65,8 @@ def _run_one(check: Check, facts: Facts) -> Outcome:
         return _look(check, facts, ended)
     except NotHere as reason:
         return ended("not-here", str(reason))
+    except NoAnswer as silence:  # of what its rules need
+        return ended("cannot-tell", silence.what)
     except NeuronctlError as error:
         findings = tuple(_as_finding(one) for one in _each(error))
         return replace(ended("error", findings[0].message, findings), failed_with=error.exit_code)
@@ -98,7 +80,7 @@ def _look(check: Check, facts: Facts, ended: Callable[..., Outcome]) -> Outcome:
     """What the check saw, and what its rules find; those are asked where it could not look, too."""
     try:
         seen = check.look(facts)
-    except CannotTell as reason:
+    except (CannotTell, NoAnswer) as reason:
         findings = facts.obey(check.rules)
         return ended(status_of(findings) if findings else "cannot-tell", str(reason), findings)
     findings = (*seen.findings, *facts.obey(check.rules))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from neuronctl.host import Host
-from neuronctl.machine.reading import read_number, read_text
+from neuronctl.machine.reading import answered, read_number, read_text
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class ControlGroup:
 
 
 def read_control_group(host: Host, total_bytes: int | None) -> ControlGroup | None:
-    """Of its own group and all above that which leaves the least; None where none has a limit."""
+    """Of its own group and all above that which leaves the least; None where none has a limit.
+
+    Raises NoAnswer.
+    """
     return min(limiting_groups(host, total_bytes), key=lambda group: group.left_bytes, default=None)
 
 
@@ -42,7 +45,12 @@ def limiting_groups(host: Host, total_bytes: int | None) -> tuple[ControlGroup, 
     """The group of this process and those above it, as far as they have a limit.
 
     A limit that the machine's memory, `total_bytes`, does not reach is none: version 1 says so a huge number.
+    Raises NoAnswer.
     """
+    return answered(host, "/sys/fs/cgroup", lambda: _limiting_groups(host, total_bytes))
+
+
+def _limiting_groups(host: Host, total_bytes: int | None) -> tuple[ControlGroup, ...]:
     groups = []
     for folder, version in _folders(host):
         names = ("memory.max", "memory.current", "inactive_file") if version == 2 else _NAMES_1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from neuronctl.errors import UsageError
 from neuronctl.host import Host
@@ -26,9 +27,10 @@ from neuronctl.machine.efa import has_efa
 from neuronctl.machine.identity import identify_instance
 from neuronctl.machine.memory import read_memory
 from neuronctl.machine.mounts import find_mount, read_mounts
-from neuronctl.machine.reading import read_text
+from neuronctl.machine.reading import NoAnswer, answered, read_text
 from neuronctl.machine.room import free_bytes
 
+T = TypeVar("T")
 # dlc:2.32.0 vllm/inference/0.24.0.1.1.0/Dockerfile.neuronx:254-258
 _AWS_ENTRY_POINT = "/usr/local/bin/vllm_entrypoint.py"
 
@@ -51,6 +53,8 @@ class Machine:
     installed. `hardware_errors` counts uncorrected memory errors of the devices. `listing_trouble` is why
     neuron-ls, which is asked where there is a device, told nothing, `listing_kind` what that comes down to
     (Listing). `in_aws_image` says whether this is a container of AWS's vLLM image, by its entry point.
+    `unanswered` maps the names of those fields that are empty because what tells them hangs, or tells
+    nothing that can be understood, to a sentence about it.
     `assumed` means that the machine is another one (`--target`): then nothing was read here, and what the
     catalog does not state is empty.
     """
@@ -78,7 +82,13 @@ class Machine:
     listing_trouble: str | None = None
     listing_kind: Literal["missing", "hangs", "bad"] | None = None
     in_aws_image: bool = False
+    unanswered: Mapping[str, str] = field(default_factory=dict)
     assumed: bool = False
+
+    @property
+    def is_neuron(self) -> bool:
+        """Whether it was made for Neuron: it has a device or a driver, or is of such a type."""
+        return bool(self.devices or self.driver or self.instance is not None)
 
     @property
     def core_ids(self) -> CoreSet:
@@ -99,32 +109,32 @@ def detect_machine(host: Host, target: str | None = None) -> Machine:
     """
     if target is not None:
         return _assume(find_instance(target))
-    model, flags = _cpu(host)
-    indexes = device_indexes(host)
+    asked = _Questions()
+    model, flags = asked.ask("cpu_model", lambda: _cpu(host)) or ("", ())
+    indexes = asked.ask("devices", lambda: device_indexes(host)) or ()
     listing = ask_neuron_ls(host) if indexes else None
-    found = identify_instance(
-        host, told=listing.instance_name if listing else None, has_devices=bool(indexes)
-    )
+    told = listing.instance_name if listing else None
+    found = asked.ask("instance_name", lambda: identify_instance(host, told=told, has_devices=bool(indexes)))
     name, name_source = found or (None, None)
     instance = known_instance(name) if name else None
     devices = listing.devices if listing else ()
     lnc, lnc_source = None, None
     if indexes:
         chip = next((each for each in chips() if instance and each.name == instance.chip), None)
-        chip = chip or chip_of(host, indexes)
+        chip = chip or asked.ask("lnc", lambda: chip_of(host, indexes))
         default = chip.lnc_default if chip else None
         devices = tuple(infer_lnc(each, chip) for each in devices)
-        lnc, lnc_source = _lnc(host, devices, default)
+        lnc, lnc_source = _lnc(host, devices, default, asked)
         devices = devices or read_sysfs(host, indexes, chip=chip, lnc=lnc or 1)
     elif instance is not None:
-        lnc, lnc_source = _lnc(host, (), instance.lnc_default)
-    driver, home = loaded_driver(host), _home(host)
+        lnc, lnc_source = _lnc(host, (), instance.lnc_default, asked)
+    driver, home = asked.ask("driver", lambda: loaded_driver(host)), _home(host)
     return Machine(
         architecture=os.uname().machine,
         cpu_model=model,
         cpu_flags=flags,
         cores=_cores(),
-        memory_bytes=_memory(host),
+        memory_bytes=asked.ask("memory_bytes", lambda: _memory(host)),
         compiler=_compiler(host),
         instance=instance,
         instance_name=name,
@@ -133,17 +143,33 @@ def detect_machine(host: Host, target: str | None = None) -> Machine:
         lnc=lnc,
         lnc_source=lnc_source,
         driver=driver,
-        driver_installed=installed_driver(host) if driver else None,
+        driver_installed=asked.ask("driver_installed", lambda: installed_driver(host)) if driver else None,
         kernel=os.uname().release,
-        disk_free_bytes=free_bytes(home) if home else None,
-        filesystem=_filesystem(host, home) if home else None,
-        has_efa=has_efa(host),
-        has_collectives=has_collectives(host),
-        hardware_errors=count_hardware_errors(host, indexes),
+        disk_free_bytes=asked.ask("disk_free_bytes", lambda: _free_bytes(host, home)),
+        filesystem=asked.ask("filesystem", lambda: _filesystem(host, home)),
+        has_efa=asked.ask("has_efa", lambda: has_efa(host)),
+        has_collectives=asked.ask("has_collectives", lambda: has_collectives(host)),
+        hardware_errors=asked.ask("hardware_errors", lambda: count_hardware_errors(host, indexes)) or 0,
         listing_trouble=listing.trouble if listing else None,
         listing_kind=listing.kind if listing else None,
         in_aws_image=host.path(_AWS_ENTRY_POINT).is_file(),
+        unanswered=asked.unanswered,
     )
+
+
+class _Questions:
+    """Asks for one fact after the other; `unanswered` says of which there was no answer, and why."""
+
+    def __init__(self) -> None:
+        self.unanswered: dict[str, str] = {}
+
+    def ask(self, name: str, find: Callable[[], T]) -> T | None:
+        """What `find` gives; None where it hangs, which is told under `name`, a field of the machine."""
+        try:
+            return find()
+        except NoAnswer as silence:
+            self.unanswered[name] = silence.what
+            return None
 
 
 def _assume(instance: InstanceType) -> Machine:
@@ -163,7 +189,9 @@ def _assume(instance: InstanceType) -> Machine:
     )
 
 
-def _lnc(host: Host, devices: tuple[NeuronDevice, ...], default: int | None) -> tuple[int | None, str | None]:
+def _lnc(
+    host: Host, devices: tuple[NeuronDevice, ...], default: int | None, asked: _Questions
+) -> tuple[int | None, str | None]:
     """The LNC in force and who says so.
 
     The variable wins over what the Neuron config says too (neuronx-distributed-inference,
@@ -175,7 +203,7 @@ def _lnc(host: Host, devices: tuple[NeuronDevice, ...], default: int | None) -> 
         return int(said), "NEURON_LOGICAL_NC_CONFIG"
     if told := next((device.lnc for device in devices if device.lnc), None):
         return told, "neuron-ls"
-    if configured := configured_lnc(host):
+    if configured := asked.ask("lnc", lambda: configured_lnc(host)):
         return configured, "/opt/aws/neuron/logical_nc_config"
     return (default, "default") if default else (None, None)
 
@@ -188,8 +216,14 @@ def _home(host: Host) -> Path | None:
         return None
 
 
-def _filesystem(host: Host, folder: Path) -> str | None:
-    mount = find_mount(os.path.realpath(folder), read_mounts(host))
+def _free_bytes(host: Host, home: Path | None) -> int | None:
+    return answered(host, str(home), lambda: free_bytes(home)) if home else None
+
+
+def _filesystem(host: Host, home: Path | None) -> str | None:
+    if home is None:
+        return None
+    mount = answered(host, str(home), lambda: find_mount(os.path.realpath(home), read_mounts(host)))
     return mount.kind if mount else None
 
 
@@ -227,6 +261,9 @@ def _cpu(host: Host) -> tuple[str, tuple[str, ...]]:
 
 
 def _memory(host: Host) -> int | None:
-    total = read_memory(host).total_bytes
-    limits = [group.limit_bytes for group in limiting_groups(host, total)]
-    return min(limits if total is None else [total, *limits], default=None)
+    def least() -> int | None:
+        total = read_memory(host).total_bytes
+        limits = [group.limit_bytes for group in limiting_groups(host, total)]
+        return min(limits if total is None else [total, *limits], default=None)
+
+    return answered(host, "/proc/meminfo", least)

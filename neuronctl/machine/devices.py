@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from neuronctl.host import Host
 from neuronctl.machine.catalog import Chip, chips
 from neuronctl.machine.neuron_tool import NOT_INSTALLED, find_neuron_tool
-from neuronctl.machine.reading import list_folder, read_number, read_text
+from neuronctl.machine.reading import NoAnswer, answered, list_folder, read_number, read_text
 
 _TIMEOUT_S = 10.0
 # Where the driver shows its devices; which of them there is depends on its version.
@@ -68,7 +69,7 @@ class Listing:
 
 
 def device_indexes(host: Host) -> tuple[int, ...]:
-    """The N of every `/dev/neuronN`, in order."""
+    """The N of every `/dev/neuronN`, in order. Raises NoAnswer."""
     names = (re.fullmatch(r"neuron([0-9]{1,4})", name, re.ASCII) for name in list_folder(host, "/dev"))
     return tuple(sorted(int(match[1]) for match in names if match))
 
@@ -127,7 +128,7 @@ def infer_lnc(device: NeuronDevice, chip: Chip | None) -> NeuronDevice:
 def chip_of(host: Host, indexes: tuple[int, ...]) -> Chip | None:
     """The chip by sysfs' `device_name`, None where it cannot be read or is not in the catalog.
 
-    Not by `arch_type`, which is NDv3 on Inferentia2 and on Trainium2.
+    Raises NoAnswer. Not by `arch_type`, which is NDv3 on Inferentia2 and on Trainium2.
     """
     for index in indexes:
         for base in SYSFS:
@@ -142,10 +143,15 @@ def read_sysfs(
 ) -> tuple[NeuronDevice, ...]:
     """The devices without neuron-ls: what sysfs lets us read (before driver 2.28 only root may), else the
     chip's facts. No node of it tells who holds a device."""
+    counts: Mapping[int, int | None] = {}
+    with suppress(NoAnswer):  # the chip's facts are as good
+        counts = answered(
+            host, SYSFS[0], lambda: {one: first_number(host, one, "core_count") for one in indexes}
+        )
     devices: list[NeuronDevice] = []
     next_core = 0
     for index in indexes:
-        physical = first_number(host, index, "core_count") or (chip.physical_cores if chip else 0)
+        physical = counts.get(index) or (chip.physical_cores if chip else 0)
         logical = physical // lnc if physical <= 64 else 0
         devices.append(
             NeuronDevice(
@@ -163,8 +169,12 @@ def count_hardware_errors(host: Host, indexes: tuple[int, ...]) -> int:
     """Errors in device memory and SRAM that ECC could not correct, as far as sysfs shows them.
 
     Driver 2.31 moved nodes of its tree (aws-neuron-sdk 2.33, tools/neuron-sys-tools/neuron-sysfs-user-guide);
-    where a counter is not found it counts as none.
+    where a counter is not found it counts as none. Raises NoAnswer.
     """
+    return answered(host, SYSFS[0], lambda: _count_hardware_errors(host, indexes)) if indexes else 0
+
+
+def _count_hardware_errors(host: Host, indexes: tuple[int, ...]) -> int:
     counters = ("mem_ecc_uncorrected", "sram_ecc_uncorrected")
     return sum(
         first_number(host, index, f"stats/hardware/{counter}/total")

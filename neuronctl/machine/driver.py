@@ -6,16 +6,21 @@ import os
 import re
 
 from neuronctl.host import Host
-from neuronctl.machine.reading import read_text
+from neuronctl.machine.reading import NoAnswer, answered, read_text
+
+_MODINFO_S = 5.0
 
 
 def loaded_driver(host: Host) -> str | None:
-    """The version of the driver in the kernel (`/sys/module/neuron/version`), None where none is loaded."""
+    """The version of the driver in the kernel (`/sys/module/neuron/version`), None where none is loaded.
+
+    Raises NoAnswer.
+    """
     return _version(read_text(host, "/sys/module/neuron/version", 200))
 
 
 def installed_driver(host: Host) -> str | None:
-    """The version of the driver on disk.
+    """The version of the driver on disk, None where there is none. Raises NoAnswer.
 
     It differs from the loaded one after an update without a restart, or a reload that failed
     (aws-neuron-sdk, neuron-runtime/nrt-troubleshoot.rst:95-121).
@@ -27,16 +32,25 @@ def installed_driver(host: Host) -> str | None:
     program = shutil.which("modinfo", path=path)
     if program is None:
         return None
-    done = host.run([program, "-F", "version", "neuron"], timeout_s=5.0)
-    return _version(done.stdout) if done.returncode == 0 else None
+    done = host.run([program, "-F", "version", "neuron"], timeout_s=_MODINFO_S)
+    if done.returncode is not None and done.returncode > 0:
+        return None  # as in a container, where the module's file is not
+    version = _version(done.stdout)
+    if done.returncode != 0 or version is None:
+        raise NoAnswer("modinfo", done.why or "tells something that is no version")
+    return version
 
 
 def has_collectives(host: Host) -> bool:
     """Whether the collectives library is installed, without which several cores cannot work together.
 
     It is looked for where AWS's package has it, in LD_LIBRARY_PATH, and in the linker's own list, which is
-    what `ldconfig -p` prints.
+    what `ldconfig -p` prints. Raises NoAnswer.
     """
+    return answered(host, "a folder of libraries", lambda: _has_collectives(host))
+
+
+def _has_collectives(host: Host) -> bool:
     folders = [host.path("/opt/aws/neuron/lib")]
     folders += [host.cwd / each for each in host.environ.get("LD_LIBRARY_PATH", "").split(":") if each]
     for folder in folders:
@@ -51,7 +65,7 @@ def has_collectives(host: Host) -> bool:
 def configured_lnc(host: Host) -> int | None:
     """The LNC that `/opt/aws/neuron/logical_nc_config` sets for the whole machine, None where none.
 
-    Source: aws-neuron-sdk, deploy/eks/prerequisites.rst:51-60.
+    Raises NoAnswer. Source: aws-neuron-sdk, deploy/eks/prerequisites.rst:51-60.
     """
     text = read_text(host, "/opt/aws/neuron/logical_nc_config", 4000)
     said = re.search(r"^\s*NEURON_LOGICAL_NC_CONFIG\s*=\s*([1-9])\s*$", text, re.MULTILINE)

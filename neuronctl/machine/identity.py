@@ -6,7 +6,7 @@ import re
 
 from neuronctl.host import Host
 from neuronctl.machine.catalog import known_instance
-from neuronctl.machine.reading import read_text
+from neuronctl.machine.reading import NoAnswer, answered, read_text
 
 # optimum-neuron, optimum/neuron/utils/system.py:45; aws-neuron-driver, v3/neuron_dhal_v3.c:255
 _DMI = ("/sys/devices/virtual/dmi/id", "/sys/class/dmi/id")
@@ -17,11 +17,19 @@ _METADATA_TIMEOUT_S = 0.5
 def identify_instance(host: Host, *, told: str | None, has_devices: bool) -> tuple[str, str] | None:
     """The instance type's name and who says so: `DMI`, `neuron-ls` (`told`) or `IMDSv2`; None: no EC2 name.
 
-    The name may be one that the catalog does not know. The metadata service is asked last, and only on a
+    The name may be one that the catalog does not know. Raises NoAnswer where the firmware's tables hang and
+    nobody else names it. The metadata service is asked last, and only on a
     machine that has Neuron devices or says it is Amazon's: elsewhere its address answers nobody.
     """
-    on_ec2 = _dmi(host, "sys_vendor") == "Amazon EC2"
-    product = _dmi(host, "product_name")
+    silence: NoAnswer | None = None
+    vendor, product = "", ""
+    try:
+        vendor, product = answered(
+            host, _DMI[0], lambda: (_dmi(host, "sys_vendor"), _dmi(host, "product_name"))
+        )
+    except NoAnswer as none:
+        silence = none
+    on_ec2 = vendor == "Amazon EC2"
     # Other makers' products may look like an instance type's name too.
     if _is_name(product) and (on_ec2 or known_instance(product)):
         return product, "DMI"
@@ -31,6 +39,8 @@ def identify_instance(host: Host, *, told: str | None, has_devices: bool) -> tup
         asked = _ask_metadata(host)
         if _is_name(asked):
             return asked, "IMDSv2"
+    if silence is not None:
+        raise silence
     return None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from neuronctl.host import Host
-from neuronctl.machine.reading import list_folder
+from neuronctl.machine.reading import SCAN_S, answered, list_folder, read_text
 
 # Linux, include/net/tcp_states.h.
 _LISTEN = "0A"
@@ -39,13 +39,12 @@ class Listener:
 
 
 def read_listeners(host: Host) -> tuple[Listener, ...] | None:
-    """All of them (Linux, Documentation/networking/proc_net_tcp.rst); None where nobody tells."""
-    texts = []
-    for name in ("tcp", "tcp6"):
-        try:
-            texts.append(host.path(f"/proc/net/{name}").read_text(encoding="ascii", errors="replace"))
-        except OSError:  # a kernel without IPv6 has no second one
-            continue
+    """All of them (Linux, Documentation/networking/proc_net_tcp.rst); None where nobody tells.
+
+    Raises NoAnswer.
+    """
+    # A kernel without IPv6 has no second one; either has a first line at least.
+    texts = [text for name in ("tcp", "tcp6") if (text := read_text(host, f"/proc/net/{name}"))]
     if not texts:
         return None
     return tuple(one for text in texts for line in text.splitlines() if (one := _read_line(line)))
@@ -54,11 +53,16 @@ def read_listeners(host: Host) -> tuple[Listener, ...] | None:
 def holders(host: Host, inodes: Collection[int]) -> dict[int, tuple[int, ...]]:
     """Socket → the processes that have it open, lowest number first.
 
-    Of other users' processes only root is told; a socket that nobody could be found for is left out.
+    Of other users' processes only root is told; a socket that nobody could be found for is left out. Raises
+    NoAnswer.
     """
-    found: dict[int, list[int]] = {}
     if not inodes:
         return {}
+    return answered(host, "/proc", lambda: _find_holders(host, inodes), limit_s=SCAN_S)
+
+
+def _find_holders(host: Host, inodes: Collection[int]) -> dict[int, tuple[int, ...]]:
+    found: dict[int, list[int]] = {}
     pids = sorted(int(name) for name in list_folder(host, "/proc") if name.isascii() and name.isdecimal())
     for pid in pids:
         for name in list_folder(host, f"/proc/{pid}/fd"):

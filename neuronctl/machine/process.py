@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 from neuronctl.host import Host
-from neuronctl.machine.reading import read_text
+from neuronctl.machine.reading import NoAnswer, read_text
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,18 @@ class Process:
 
 
 def read_process(host: Host, pid: int) -> Process | None:
-    """The process of this number; None where there is none here, as for one of another container."""
+    """The process of this number; None where there is none here, as for one of another container.
+
+    Raises NoAnswer.
+    """
     stat = read_text(host, f"/proc/{pid}/stat", 4096)
     said = re.match(r"[0-9]+ \((?P<name>.*)\) (?P<state>\S) (?P<parent>[0-9]+) ", stat, re.DOTALL)
     if said is None:
         return None
     owner = re.search(r"^Uid:\s+([0-9]+)", read_text(host, f"/proc/{pid}/status", 4096), re.MULTILINE)
-    title = read_text(host, f"/proc/{pid}/cmdline", 4096).split("\0")[0].split(" ")[0]
+    title = ""
+    with suppress(NoAnswer):  # it lies in the process's own memory, which a driver that hangs may keep locked
+        title = read_text(host, f"/proc/{pid}/cmdline", 4096).split("\0")[0].split(" ")[0]
     name = os.path.basename(title) if title else said["name"]
     return Process(
         pid=pid,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from neuronctl.host import Host
 from neuronctl.machine.process import Process, read_process
-from neuronctl.machine.reading import list_folder, read_text
+from neuronctl.machine.reading import SCAN_S, answered, list_folder, read_text
 
 # vLLM's own default (vllm/entrypoints/openai/cli_args.py), and neuronctl's.
 _PORT = 8000
@@ -35,7 +35,14 @@ class ServerProcess:
 
 
 def find_servers(host: Host) -> tuple[ServerProcess, ...]:
-    """Every server of vLLM's and every `neuronctl serve`, by pid; not the workers that they started."""
+    """Every server of vLLM's and every `neuronctl serve`, by pid; not the workers that they started.
+
+    Raises NoAnswer.
+    """
+    return answered(host, "/proc", lambda: _find_servers(host), limit_s=SCAN_S)
+
+
+def _find_servers(host: Host) -> tuple[ServerProcess, ...]:
     found: dict[int, ServerProcess] = {}
     for name in sorted((name for name in list_folder(host, "/proc") if name.isdecimal()), key=int):
         words = read_text(host, f"/proc/{name}/cmdline", 65_536).rstrip("\0").split("\0")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from neuronctl.errors import StackUnfit
 from neuronctl.machine.detect import Machine
 from neuronctl.model.model import Model
 from neuronctl.plan.arguments import check_passthrough
+from neuronctl.plan.backend import choose_backend
 from neuronctl.plan.given import Decided, Given
 from neuronctl.plan.key import hash_inputs, shown_inputs
 from neuronctl.plan.plan import Plan
@@ -26,39 +26,6 @@ API_KEY_VARIABLE = "VLLM_API_KEY"
 _ABOUT_CORES = frozenset(
     {"NEURON_LOGICAL_NC_CONFIG", "NEURON_VISIBLE_DEVICES", "NEURON_PLATFORM_TARGET_OVERRIDE"}
 )
-
-
-def choose_backend(profile: Profile, stack: Stack) -> str:
-    """The backend the profile names, or with `auto` the one that the serving Python fits.
-
-    Raises StackUnfit where there is no vLLM, or where the two do not go together.
-    """
-    wanted, has = profile.shape.backend, stack.generation
-    if has is not None and wanted in ("auto", has):
-        return has
-    # Only for a refusal: it reads the table of SDKs.
-    from neuronctl.stack.lack import find_lack
-
-    lack = find_lack(stack, wanted) if wanted != "cpu" else None
-    because = f": {lack.what}" if lack else ""
-    if has is None:
-        fix = (
-            "pip install 'neuronctl[cpu]' to try it on a CPU, or name an interpreter that has vLLM "
-            "with --python or NEURONCTL_PYTHON; --stack sdk-2.28 plans for software that is not here"
-        )
-        raise StackUnfit(
-            f"the serving Python {stack.python} ({stack.chosen_by}) has no vLLM{because}",
-            fix=f"{lack.fix}, or name an interpreter that has vLLM with --python" if lack else fix,
-            code="stack.no-vllm",
-        )
-    where = "--stack" if stack.assumed else "--python"
-    fix = f"name another stack with {where}, or set backend: auto or backend: {has}"
-    raise StackUnfit(
-        f"stack.other-generation: the profile wants the {wanted} backend, and the serving Python "
-        f"{stack.python} ({stack.chosen_by}) has vLLM for {has}{because}",
-        fix=f"{fix}; or {lack.fix}" if lack else fix,
-        code="stack.other-generation",
-    )
 
 
 def make_plan(
@@ -86,7 +53,7 @@ def make_plan(
     UsageError for arguments that neuronctl sets itself. What is wrong otherwise is in the plan's findings.
     """
     check_passthrough(passthrough)
-    backend = choose_backend(profile, stack)
+    backend = choose_backend(profile, stack, machine)
     if machine.assumed:
         environ = without_this_machine(environ)
     given = Given(profile, model, machine, stack, environ, tuple(passthrough), home, identities or {})

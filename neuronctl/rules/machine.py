@@ -5,6 +5,7 @@ from __future__ import annotations
 from neuronctl.errors import MachineUnfit
 from neuronctl.machine.catalog import instance_types
 from neuronctl.machine.cores import partition
+from neuronctl.machine.detect import Machine
 from neuronctl.neuron.native import local_ranks
 from neuronctl.neuron.outlook import Outlook
 from neuronctl.profile.suggest import nearest_word
@@ -362,16 +363,22 @@ def native_unsupported(situation: Situation) -> Remark | None:
     Inferentia2 and Trainium1 have the plugin over NxD Inference; SDK 2.28 (plugin 0.4) is the last one that
     nobody disputes there.
     """
-    instance = situation.machine.instance
-    if instance is None or instance.plugin_support.get("native_0.21_0.24") != "unsupported":
+    instance, stack = situation.machine.instance, situation.stack
+    if instance is None or runs_native(situation.machine):
         return None
-    plugin = situation.stack.versions.get("vllm-neuron", "")
-    return Remark(
-        f"plugin {plugin} is for trn2 and trn3, not for {instance.name}",
-        fix="take an image of SDK 2.28 (plugin 0.4, NxD Inference; plan with --stack sdk-2.28), or a trn2 "
-        "instance",
-        key="backend",
-    )
+    plugin = stack.versions.get("vllm-neuron")
+    name = f"plugin {plugin}" if stack.generation == "native" else "the native plugin"
+    fix = "take an image of SDK 2.28 (plugin 0.4, NxD Inference; plan with --stack sdk-2.28), or a trn2 "
+    fix += "instance"
+    if stack.generation == "nxdi":
+        fix = f"set backend: auto or backend: nxdi: plugin {plugin} over NxD Inference is installed"
+    return Remark(f"{name} is for trn2 and trn3, not for {instance.name}", fix=fix, key="backend")
+
+
+def runs_native(machine: Machine) -> bool:
+    """Whether the native plugin may run there, as far as the catalog knows the machine."""
+    instance = machine.instance
+    return instance is None or instance.plugin_support.get("native_0.21_0.24") != "unsupported"
 
 
 @rule(
@@ -391,8 +398,8 @@ def disputed_support(situation: Situation) -> Remark | None:
     instance = situation.machine.instance
     if instance is None or instance.plugin_support.get("nxdi_0.5.x") != "disputed":
         return None
-    plugin = situation.stack.versions.get("vllm-neuron", "")
-    if release(plugin) < (0, 5):
+    plugin = _nxdi_plugin(situation)
+    if plugin is None or release(plugin) < (0, 5):
         return None
     nxdi = situation.stack.versions.get("neuronx-distributed-inference", "0.9 or newer")
     return Remark(
@@ -401,6 +408,11 @@ def disputed_support(situation: Situation) -> Remark | None:
         "need trn2 or newer",
         fix="take SDK 2.28 (plugin 0.4; plan with --stack sdk-2.28), or a trn2 instance",
     )
+
+
+def _nxdi_plugin(situation: Situation) -> str | None:
+    """The version of the plugin over NxD Inference, where that is what is installed."""
+    return situation.stack.versions.get("vllm-neuron") if situation.stack.generation == "nxdi" else None
 
 
 @rule(
@@ -414,8 +426,8 @@ def trn3_unlisted(situation: Situation) -> Remark | None:
     instance = situation.machine.instance
     if instance is None or instance.family != "trn3":
         return None
-    plugin = situation.stack.versions.get("vllm-neuron", "")
-    if release(plugin) >= (0, 2, 1):
+    plugin = _nxdi_plugin(situation)
+    if plugin is None or release(plugin) >= (0, 2, 1):
         return None
     return Remark(
         f"plugin {plugin} does not list trn3 ({instance.name}); NxD Inference has it since SDK 2.27",

@@ -6,11 +6,12 @@ None of them is about a stack that is only assumed (`--stack`): that is as AWS p
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from neuronctl.rules.rule import NEURON, Remark, rule
 from neuronctl.rules.situation import Situation
 from neuronctl.stack.identify import Misfit, identify_stack
-from neuronctl.stack.install import PIP_REPOSITORY
+from neuronctl.stack.install import PIP_REPOSITORY, pip_words
 from neuronctl.stack.installation import IMPORT_NAMES
 
 PLUGIN_REQUIREMENTS = ("numpy", "scipy", "setuptools")
@@ -21,21 +22,22 @@ def _remarks(situation: Situation, issue: str) -> list[Remark] | None:
     """What breaks a package rule that answers a known issue."""
     if situation.stack.assumed is not None:
         return None
-    return [_remark(each) for each in identify_stack(situation.stack).misfits if each.issue == issue] or None
+    misfits = identify_stack(situation.stack).misfits
+    return [_remark(each, situation.stack.python) for each in misfits if each.issue == issue] or None
 
 
-def _remark(misfit: Misfit) -> Remark:
+def _remark(misfit: Misfit, python: Path) -> Remark:
     reported = "reported: " if misfit.basis == "field report" else ""
     has = f"{misfit.package} is not there" if misfit.has is None else f"here is {misfit.package} {misfit.has}"
-    return Remark(f"{has}; {reported}{misfit.why}", fix=_pip(misfit))
+    return Remark(f"{has}; {reported}{misfit.why}", fix=_pip(misfit, python))
 
 
-def _pip(misfit: Misfit) -> str:
+def _pip(misfit: Misfit, python: Path) -> str:
     wants = misfit.wants[0]
     if wants == "absent":
-        return f"pip uninstall -y {misfit.package}"
-    index = f" --extra-index-url={PIP_REPOSITORY}" if misfit.package in IMPORT_NAMES else ""
-    return f"pip install{index} '{misfit.package}{wants}'"
+        return pip_words(python, "uninstall", "-y", misfit.package)
+    index = (f"--extra-index-url={PIP_REPOSITORY}",) if misfit.package in IMPORT_NAMES else ()
+    return pip_words(python, "install", *index, f"{misfit.package}{wants}")
 
 
 @rule(
@@ -117,9 +119,9 @@ def no_nxdi(situation: Situation) -> Remark | None:
     Images and machine images of SDK 2.32 no longer bring it. Their own plugin is of the native generation,
     whose settings have other names.
     """
-    if "neuronx-distributed-inference" in situation.stack.versions:
-        return None
     plugin = situation.stack.versions.get("vllm-neuron")
+    if situation.stack.generation != "nxdi" or "neuronx-distributed-inference" in situation.stack.versions:
+        return None
     return Remark(
         f"plugin {plugin} stands on neuronx-distributed-inference, which is not installed; images of SDK "
         "2.32 no longer bring it",
@@ -144,7 +146,8 @@ def plugin_requirements(situation: Situation) -> list[Remark] | None:
     ):
         return None
     misfits = identify_stack(situation.stack).misfits
-    return [_remark(each) for each in misfits if each.package in PLUGIN_REQUIREMENTS] or None
+    python = situation.stack.python
+    return [_remark(each, python) for each in misfits if each.package in PLUGIN_REQUIREMENTS] or None
 
 
 @rule("stack.transformers", "warning", "sdk:release-notes/releasecontent.rst:70-80", backends=("nxdi",))
@@ -153,7 +156,8 @@ def transformers(situation: Situation) -> list[Remark] | None:
     if situation.stack.assumed is not None:
         return None
     misfits = identify_stack(situation.stack).misfits
-    return [_remark(each) for each in misfits if each.package == "transformers"] or None
+    python = situation.stack.python
+    return [_remark(each, python) for each in misfits if each.package == "transformers"] or None
 
 
 RULES = (

@@ -8,7 +8,7 @@ from neuronctl.rules.rule import NEURON, Remark, rule
 from neuronctl.rules.situation import Situation
 from neuronctl.stack.compat import sdks
 from neuronctl.stack.identify import identify_stack
-from neuronctl.stack.install import PIP_REPOSITORY, install_words
+from neuronctl.stack.install import PIP_REPOSITORY, install_words, pip_words
 from neuronctl.stack.installation import IMPORT_NAMES
 from neuronctl.stack.version import at_least, release
 
@@ -32,14 +32,15 @@ def pypi_placeholder(situation: Situation) -> Remark | None:
     empty = [one for one in situation.stack.placeholders if one.split()[0] != _UNUSED]
     if not empty:
         return None
-    names = " ".join(one.split()[0] for one in empty)
+    python, names = situation.stack.python, [one.split()[0] for one in empty]
     verb = "is an empty package" if len(empty) == 1 else "are empty packages"
     found = identify_stack(situation.stack)
     words = f"install from {PIP_REPOSITORY} with exact versions"
     if found.sdk is not None and found.plugin is not None:
-        words = install_words(found.sdk, found.plugin)
+        words = install_words(found.sdk, found.plugin, python)
     return Remark(
-        f"{', '.join(empty)} {verb} of PyPI, not AWS's", fix=f"pip uninstall -y {names}, then {words}"
+        f"{', '.join(empty)} {verb} of PyPI, not AWS's",
+        fix=f"{pip_words(python, 'uninstall', '-y', *names)}; then {words}",
     )
 
 
@@ -66,7 +67,7 @@ def missing_module(situation: Situation) -> Remark | None:
     fix = "use AWS's image or virtual environment"
     found = identify_stack(situation.stack)
     if found.sdk is not None and found.plugin is not None:
-        fix += f", or {install_words(found.sdk, found.plugin)}"
+        fix += f", or {install_words(found.sdk, found.plugin, situation.stack.python)}"
     return Remark(f"{situation.stack.python} cannot import {', '.join(missing)}", fix=fix)
 
 
@@ -95,10 +96,10 @@ def mixed_sdk(situation: Situation) -> Remark | None:
     said = ", ".join(f"{each.package} {each.has} (wants {' or '.join(each.wants)})" for each in odd)
     plugins = [one for one in found.sdk.plugins if one.generation == situation.backend]
     plugin = found.plugin or next(iter(plugins), None)
-    return Remark(
-        f"most packages are of SDK {found.sdk.version}, and these are not: {said}",
-        fix=install_words(found.sdk, plugin) if plugin is not None else f"use one SDK, {found.sdk.version}",
-    )
+    fix = f"use one SDK, {found.sdk.version}"
+    if plugin is not None:
+        fix = install_words(found.sdk, plugin, situation.stack.python)
+    return Remark(f"most packages are of SDK {found.sdk.version}, and these are not: {said}", fix=fix)
 
 
 @rule(
@@ -112,6 +113,8 @@ def unknown_sdk(situation: Situation) -> Remark | None:
     if situation.stack.assumed is not None or identify_stack(situation.stack).sdk is not None:
         return None
     plugin = situation.stack.versions.get("vllm-neuron")
+    if plugin is None:
+        return None
     return Remark(
         f"plugin {plugin} and the packages beside it are of no Neuron SDK that is known here (newest: "
         f"{sdks()[0].version}); whether they go together is not checked",
@@ -153,13 +156,13 @@ def pip_index_replaced(situation: Situation) -> Remark | None:
 
     Older instructions set index-url where they meant extra-index-url.
     """
-    index = situation.stack.pip_index
+    index, python = situation.stack.pip_index, situation.stack.python
     if index is None:
         return None
     return Remark(
         f"pip's index-url is {index}: ordinary packages are not found there",
-        fix=f"pip config unset global.index-url; unset PIP_INDEX_URL; then add {PIP_REPOSITORY} to what pip "
-        "config get global.extra-index-url shows",
+        fix=f"{pip_words(python, 'config', 'unset', 'global.index-url')}; unset PIP_INDEX_URL; then add "
+        f"{PIP_REPOSITORY} to what {pip_words(python, 'config', 'get', 'global.extra-index-url')} shows",
     )
 
 
@@ -230,7 +233,7 @@ def installed_twice(situation: Situation) -> list[Remark] | None:
     return [
         Remark(
             f"{name} is installed twice, as {' and '.join(versions)}; {versions[0]} is what the plan is for",
-            fix=f"{python} -m pip uninstall {name} until none is left, then install it once",
+            fix=f"{pip_words(python, 'uninstall', name)} until none is left, then install it once",
         )
         for name, versions in situation.stack.duplicates.items()
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 from neuronctl.stack.compat import PluginRelease, Sdk
 from neuronctl.stack.pip_index import AWS_HOST
@@ -22,8 +24,13 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def install_words(sdk: Sdk, plugin: PluginRelease) -> str:
-    """What to type to install this plugin with this SDK: `pip install` with exact pins.
+def pip_words(python: Path, *words: str) -> str:
+    """What to type so that the pip of this very Python does something, quoted for a shell."""
+    return shlex.join([str(python), "-m", "pip", *words])
+
+
+def install_words(sdk: Sdk, plugin: PluginRelease, python: Path) -> str:
+    """What to type to install this plugin with this SDK into `python`: `pip install` with exact pins.
 
     The plugin comes from the pip repository where the SDK's manifest has it, else from the branch that its
     image is built from. Where neither is known the image is named instead.
@@ -31,9 +38,9 @@ def install_words(sdk: Sdk, plugin: PluginRelease) -> str:
     in_manifest = fits_any(plugin.version, sdk.packages.get("vllm-neuron", ()))
     if not in_manifest and plugin.branch is None:
         return f"docker pull {plugin.image}"
-    words = ["pip", "install", f"--extra-index-url={PIP_REPOSITORY}"]
+    words = ["install", f"--extra-index-url={PIP_REPOSITORY}"]
     for name in _REQUIRED[plugin.generation]:
         if version := newest(sdk.wants(name, plugin)):
             words.append(f"{name}=={version}")
     words.append(f"vllm-neuron=={plugin.version}" if in_manifest else f"{_PLUGIN_SOURCE}@{plugin.branch}")
-    return " ".join(words)
+    return pip_words(python, *words)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from neuronctl.stack.compat import PluginRelease, Sdk, sdks
 from neuronctl.stack.detect import Stack
 from neuronctl.stack.identify import identify_stack
-from neuronctl.stack.install import install_words
+from neuronctl.stack.install import install_words, pip_words
 from neuronctl.stack.version import release
 
 # One of these makes it a Python that was meant for Neuron.
@@ -34,15 +34,21 @@ def find_lack(stack: Stack, wanted: str = "auto") -> Lack | None:
             "images and machine images of SDK 2.32 no longer bring NxD Inference",
             "stay on an image of SDK 2.31 (plan with --stack sdk-2.31)",
         )
-    if generation in ("nxdi", "native"):
-        return None
     plugin = versions.get("vllm-neuron")
+    if generation in ("nxdi", "native"):
+        twice = stack.duplicates.get("vllm-neuron")
+        if twice is None or wanted in ("auto", generation):
+            return None
+        return Lack(
+            f"vllm-neuron is installed twice there, as {' and '.join(twice)}",
+            f"{pip_words(stack.python, 'uninstall', 'vllm-neuron')} until none is left, then install it once",
+        )
     if plugin is not None:
         if f"vllm-neuron {plugin}" not in stack.placeholders:
             return None
         return Lack(
             f"vllm-neuron {plugin} there is PyPI's empty package, not AWS's plugin",
-            f"pip uninstall -y vllm-neuron, then {_words(stack, wanted)}",
+            f"{pip_words(stack.python, 'uninstall', '-y', 'vllm-neuron')}; then {_words(stack, wanted)}",
         )
     found = next((name for name in _NEURON if name in versions), None)
     if found is None:
@@ -64,7 +70,7 @@ def _words(stack: Stack, wanted: str) -> str:
     own = identify_stack(stack).candidates
     for sdk in sorted(sdks(), key=lambda sdk: sdk.version not in own):
         if (plugin := _plugin(sdk, wanted)) is not None:
-            return install_words(sdk, plugin)
+            return install_words(sdk, plugin, stack.python)
     raise AssertionError(f"no SDK has a plugin for {wanted}")
 
 

@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"runs"}, {"child", "child_log", "child_guard"}),
     ({"host"}, {"redaction"}),
     ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"digest"}, {"whole_file"}),
-    ({"short_command"},),
+    ({"short_command"}, {"time_limit"}),
     ({"process_group"},),
     ({"__init__"},),
 )

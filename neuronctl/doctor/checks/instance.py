@@ -23,7 +23,7 @@ _TROUBLESHOOT = "sdk:neuron-runtime/nrt-troubleshoot.rst"
 def _neuron_machine(facts: Facts) -> Machine:
     """This machine. Raises NotHere where nobody means to run on a Neuron device."""
     found = facts.machine()
-    if facts.backend == "cpu" and not facts.is_neuron:
+    if facts.backend == "cpu" and not facts.machine().is_neuron:
         raise NotHere("this is no Neuron machine, and the cpu backend is meant")
     return found
 

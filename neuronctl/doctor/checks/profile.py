@@ -34,22 +34,33 @@ def profile(facts: Facts) -> Seen:
 
 
 NOT_RUNNABLE = Trouble(
-    "profile.backend-not-supported",
+    "stack.backend-not-supported",
     "error",
-    "The profile's backend can be planned, and this version of neuronctl cannot run it.",
+    "The backend that is meant can be planned, and this version of neuronctl cannot run it.",
     "neuronctl",
 )
 
 
-@check("backend", "Whether neuronctl can run the profile's backend", finds=(NOT_RUNNABLE,), timeout_s=FACTS_S)
+@check(
+    "backend",
+    "Whether neuronctl can run the backend that is meant",
+    finds=(NOT_RUNNABLE,),
+    exit_code=Exit.STACK_UNFIT,
+    timeout_s=FACTS_S,
+)
 def backend(facts: Facts) -> Seen:
     """Which backend is meant here, and whether this version of neuronctl compiles and serves with it."""
     chosen = facts.backend
     if chosen != "native":
         return Seen(chosen, data={"backend": chosen})
+    name = facts.request.retyped if facts.request else "PROFILE"
+    if (has := facts.other_generation) is not None:
+        fix = f"set backend: auto or backend: {has}, which the serving Python is for"
+    else:
+        fix = f"neuronctl plan {name}  (it shows the command that serves), or name a Python with plugin 0.2 "
+        fix += "to 0.5 with --python"
     finding = NOT_RUNNABLE(
-        "the serving Python has the native plugin: neuronctl plans for it, and cannot compile or serve",
-        fix="neuronctl plan PROFILE  (it shows the command that serves), or a Python with plugin 0.2 to 0.5",
+        "neuronctl plans for the native backend, and cannot compile or serve with it", fix=fix
     )
     return Seen("native, which is only planned", (finding,), data={"backend": chosen})
 

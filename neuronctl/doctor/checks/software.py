@@ -52,10 +52,8 @@ def serving_python(facts: Facts) -> Seen:
 
         lack = find_lack(found, facts.backend)
         because = f": {lack.what}" if lack else ""
-        elsewhere = (
-            "name the Python of AWS's image or machine image that has it with --python; or say backend: "
-        )
-        elsewhere += "cpu in the profile if the processor is meant"
+        elsewhere = "name the Python of AWS's image or machine image that has it with --python; or say "
+        elsewhere += "backend: cpu in the profile if the processor is meant"
         finding = NO_PLUGIN(
             f"{where} has vLLM {found.vllm_version} without Neuron's plugin{because}",
             fix=lack.fix if lack else elsewhere,
@@ -63,21 +61,23 @@ def serving_python(facts: Facts) -> Seen:
         return Seen(f"vLLM {found.vllm_version} without Neuron's plugin in {where}", (finding,), data=data)
     if found.generation is not None:
         return Seen(f"vLLM {found.vllm_version} for {found.generation} in {where}", data=data)
-    from neuronctl.stack.lack import find_lack
+    from neuronctl.plan.backend import no_vllm
 
-    lack = find_lack(found)
-    because = f": {lack.what}" if lack else ""
-    fix = "name the Python that has it with --python or NEURONCTL_PYTHON; on a processor: "
-    fix += "pip install 'neuronctl[cpu]'"
-    finding = NO_VLLM(f"{where} has no vLLM{because}", fix=lack.fix if lack else fix)
-    return Seen(f"no vLLM in {where}", (finding,), data=data)
+    refusal = no_vllm(found, facts.wanted_backend, facts.machine())
+    return Seen(f"no vLLM in {where}", (NO_VLLM(refusal.what, fix=refusal.fix),), data=data)
 
 
 def _stack(facts: Facts) -> Stack:
-    """The serving Python. Raises CannotTell where there is none: that is for its own check to say."""
+    """The serving Python. Raises CannotTell where there is none: that is for its own check to say.
+
+    Raises NotHere where it is for another backend: then another Python will serve, and what this one has
+    does not matter.
+    """
     found = facts.usable_stack
     if found is None:
         raise CannotTell("the serving Python cannot be used")
+    if (other := facts.other_generation) is not None:
+        raise NotHere(f"the serving Python is for {other}, and {facts.backend} is meant")
     return found
 
 
@@ -108,7 +108,7 @@ def neuron_packages(facts: Facts) -> Seen:
     if not installed:
         if facts.backend == "cpu":
             raise NotHere("none is installed, and the cpu backend needs none")
-        return Seen("none is installed")
+        raise NotHere("none is installed; what is missing says the check of the serving Python")
     identified = identify_stack(found)
     data: dict[str, object] = {
         "versions": installed,

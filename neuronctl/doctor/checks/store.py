@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,26 +17,34 @@ from neuronctl.artifacts.store import Store
 from neuronctl.artifacts.verify import Problem, verify_quick
 from neuronctl.doctor.check import CannotTell, NotHere, Remedy, Seen, Trouble, check
 from neuronctl.doctor.facts import Facts
-from neuronctl.errors import ArtifactDamaged, MachineUnfit, Place
+from neuronctl.errors import ArtifactDamaged, MachineUnfit, NeuronctlError, Place
 from neuronctl.host import Host
 from neuronctl.machine.amount import say_bytes, say_duration
 from neuronctl.result import Finding
 
 # Content is read only where times differ; more than this is left to `neuronctl cache verify`.
 _READ_AT_MOST_BYTES = 64 << 20
-_NAMED = 4
+_NAMED = 3
 
 UNREADABLE_STORE = Trouble(
     "store.unreadable",
     "error",
-    "This user cannot look into the store: nothing that is compiled is found, and nothing can be compiled.",
-    "neuronctl/artifacts/store.py; Linux, errno(3): EACCES, ENOTDIR, EIO, ESTALE",
+    "This user cannot look into the store, or something stands on the way to it, as a link to a folder that is "
+    "not there: nothing that is compiled is found, and nothing can be compiled.",
+    "neuronctl/artifacts/obstacle.py; Linux, errno(3): EACCES, ENOTDIR, ELOOP, EIO, ESTALE",
+)
+FULL = Trouble(
+    "store.full",
+    "warning",
+    "Nothing more can be written into the store: no space is left, or the quota is used up. What is compiled "
+    "can be served, and nothing new can be compiled.",
+    "neuronctl/artifacts/disk.py; Linux, errno(3): ENOSPC, EDQUOT, EFBIG",
 )
 NOT_WRITABLE = Trouble(
     "store.not-writable",
     "warning",
     "The store cannot be written. What is compiled can be served, and nothing new can be compiled.",
-    "neuronctl/artifacts/build.py; Linux, errno(3): EROFS, EACCES, ENOSPC, EDQUOT",
+    "neuronctl/artifacts/build.py; Linux, errno(3): EROFS, EACCES",
 )
 NO_LOCKS = Trouble(
     "store.no-locks",
@@ -51,7 +60,11 @@ NO_LINKS = Trouble(
 )
 
 
-@check("store", "Whether the store can be used", finds=(UNREADABLE_STORE, NOT_WRITABLE, NO_LOCKS, NO_LINKS))
+@check(
+    "store",
+    "Whether the store can be used",
+    finds=(UNREADABLE_STORE, FULL, NOT_WRITABLE, NO_LOCKS, NO_LINKS),
+)
 def store(facts: Facts) -> Seen:
     """Where compiled artifacts are kept: whether this user can read, write, link and lock files there.
 
@@ -71,7 +84,8 @@ def store(facts: Facts) -> Seen:
         finding = UNREADABLE_STORE(trial.closed.what.rstrip("."), fix=(trial.closed.fix or "").rstrip("."))
         return Seen(f"{root}: cannot be looked into", (finding,), data={**data, "writable": False})
     if trial.refusal is not None:
-        finding = NOT_WRITABLE(
+        trouble = FULL if trial.refusal.error_code == FULL.id else NOT_WRITABLE
+        finding = trouble(
             f"{trial.refusal.what.rstrip('.')}. What is compiled can be served, and nothing new compiled",
             fix=(trial.refusal.fix or "").rstrip("."),
         )
@@ -136,42 +150,63 @@ def artifacts(facts: Facts) -> Seen:
         return Seen("one cannot be read", (finding,))
     if not found:
         raise NotHere("nothing is compiled yet")
-    findings: list[Finding] = []
-    remedies: list[Remedy] = []
-    left_bytes = _READ_AT_MOST_BYTES
-    for one in found:
-        if isinstance(one, Damaged):
-            findings.append(_damaged(one.key, one.path, one.reason))
-            remedies += [_set_aside(one.key)] if is_key(one.key) else []
-            continue
-        to_read = _bytes_with_other_times(one)
-        if to_read > left_bytes:
-            findings.append(_unverified(one, to_read))
-            continue
-        left_bytes -= to_read
-        with using(store.root):
-            try:
-                problems = verify_quick(one)
-            except PermissionError as error:
-                findings.append(_unreadable(one, error.filename))
-                continue
-        if problems:
-            findings.append(_damaged(one.key, one.path, _words(problems)))
-            remedies.append(_set_aside(one.key))
+    looked = _look_at(found, store.root)
+    findings = []
+    if looked.damaged:
+        findings.append(_damaged(looked.damaged))
+    if looked.unreadable:
+        findings.append(_unreadable(looked.unreadable))
+    if looked.unverified:
+        findings.append(_unverified(looked.unverified))
     whole = [one for one in found if isinstance(one, Artifact)]
     untested = [one.key for one in whole if not one.manifest.smoke]
     if untested:
         findings.append(_untested(untested))
-    damaged = sum(finding.id == DAMAGED.id for finding in findings)
     size_bytes = sum(one.manifest.size_bytes for one in whole)
     data: dict[str, object] = {
         "artifacts": len(found),
         "size_bytes": size_bytes,
-        "damaged": damaged,
+        "damaged": len(looked.damaged),
+        "damage": [{"key": one.key, "path": str(one.path), "why": one.reason} for one in looked.damaged],
+        "unreadable": [one.key for one, _ in looked.unreadable],
+        "other_times": [one.key for one, _ in looked.unverified],
         "untested": untested,
     }
-    says = f"{len(found)}, {say_bytes(size_bytes)}" + (f", {damaged} damaged" if damaged else "")
-    return Seen(says, tuple(findings), data=data, remedies=tuple(remedies))
+    count = len(looked.damaged)
+    says = f"{len(found)}, {say_bytes(size_bytes)}" + (f", {count} damaged" if count else "")
+    return Seen(says, tuple(findings), data=data, remedies=_set_aside(looked.damaged))
+
+
+@dataclass
+class _Looked:
+    """What is wrong with artifacts: the damaged, files that may not be read, bytes that were not."""
+
+    damaged: list[Damaged] = field(default_factory=list)
+    unreadable: list[tuple[Artifact, str]] = field(default_factory=list)
+    unverified: list[tuple[Artifact, int]] = field(default_factory=list)
+
+
+def _look_at(found: Sequence[Artifact | Damaged], root: Path) -> _Looked:
+    looked = _Looked()
+    left_bytes = _READ_AT_MOST_BYTES
+    for one in found:
+        if isinstance(one, Damaged):
+            looked.damaged.append(one)
+            continue
+        to_read = _bytes_with_other_times(one)
+        if to_read > left_bytes:
+            looked.unverified.append((one, to_read))
+            continue
+        left_bytes -= to_read
+        with using(root):
+            try:
+                problems = verify_quick(one)
+            except PermissionError as error:
+                looked.unreadable.append((one, str(error.filename or one.path)))
+                continue
+        if problems:
+            looked.damaged.append(Damaged(one.key, one.path, _words(problems)))
+    return looked
 
 
 def _is_in_artifact(error: MachineUnfit, store: Store) -> bool:
@@ -193,48 +228,89 @@ def _bytes_with_other_times(artifact: Artifact) -> int:
     return size_bytes
 
 
-def _damaged(key: str, path: Path, why: str) -> Finding:
-    fix = f"neuronctl cache verify {key}  (tells all); the next compile of it puts it into quarantine"
-    if not is_key(key):
-        fix = f"move it away: {path}"
-    return DAMAGED(f"artifact {key} is damaged: {why.rstrip('.')}", fix=fix, place=Place(file=str(path)))
+def _damaged(damaged: Sequence[Damaged]) -> Finding:
+    if len(damaged) == 1:
+        [one] = damaged
+        fix = f"neuronctl cache verify {one.key}  (tells all); the next compile of it puts it into quarantine"
+        if not is_key(one.key):
+            fix = f"move it away: {one.path}"
+        what = f"artifact {one.key} is damaged: {one.reason.rstrip('.')}"
+        return DAMAGED(what, fix=fix, place=Place(file=str(one.path)))
+    fix = "neuronctl doctor --fix  (puts them into quarantine)"
+    if strange := [str(one.path) for one in damaged if not is_key(one.key)]:
+        away = f"move away what is no artifact: {_some(strange)}"
+        fix = away if len(strange) == len(damaged) else f"{fix}; {away}"
+    said = _some([f"{one.key} ({one.reason.rstrip('.')})" for one in damaged])
+    folder = Place(file=str(damaged[0].path.parent))
+    return DAMAGED(f"{len(damaged)} artifacts are damaged: {said}", fix=fix, place=folder)
 
 
 def _words(problems: Sequence[Problem]) -> str:
-    said = "; ".join(map(str, problems[:_NAMED]))
-    return said + (f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else "")
+    return _some([str(one) for one in problems], "; ")
 
 
-def _unreadable(artifact: Artifact, file: object) -> Finding:
+def _some(words: Sequence[str], parting: str = ", ") -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+    return parting.join(words[:_NAMED]) + more
+
+
+def _unreadable(found: Sequence[tuple[Artifact, str]]) -> Finding:
+    keys = [one.key for one, _ in found]
+    first, file = found[0]
+    alone = len(found) == 1
+    folder = first.path if alone else first.path.parent
     return UNREADABLE(
-        f"artifact {artifact.key} has files that this user may not read: {file or artifact.path}",
-        fix=f"let its owner type chmod -R a+rX {artifact.path}, or use a store of your own: "
-        "NEURONCTL_HOME=/path/to/folder",
-        place=Place(file=str(artifact.path)),
+        f"artifact{'' if alone else 's'} {_some(keys)} {'has' if alone else 'have'} files that this user may "
+        f"not read: {file}" + ("" if alone else ", …"),
+        fix=f"let {'its owner' if alone else 'their owners'} type chmod -R a+rX {folder}, or use a store of "
+        "your own: NEURONCTL_HOME=/path/to/folder",
+        place=Place(file=str(folder)),
     )
 
 
-def _unverified(artifact: Artifact, size_bytes: int) -> Finding:
+def _unverified(found: Sequence[tuple[Artifact, int]]) -> Finding:
+    keys = [one.key for one, _ in found]
+    first = found[0][0]
+    alone = len(found) == 1
+    size_bytes = sum(to_read for _, to_read in found)
     return UNVERIFIED(
-        f"{say_bytes(size_bytes)} of artifact {artifact.key} have other times than when they were stored; "
-        "its next use reads them all",
-        fix=f"neuronctl cache verify {artifact.key}",
-        place=Place(file=str(artifact.path)),
+        f"{say_bytes(size_bytes)} of artifact{'' if alone else 's'} {_some(keys)} have other times than when "
+        f"they were stored; {'its' if alone else 'their'} next use reads them all",
+        fix="neuronctl cache verify" + (f" {first.key}" if alone else ""),
+        place=Place(file=str(first.path if alone else first.path.parent)),
     )
 
 
 def _untested(keys: Sequence[str]) -> Finding:
-    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     return UNTESTED(
-        f"no smoke test is recorded for {', '.join(keys[:_NAMED])}{more}: each start asks the server first",
+        f"no smoke test is recorded for {_some(keys)}: each start asks the server first",
         fix="compile on a machine with a device, and the answers are kept with the artifact",
     )
 
 
-def _set_aside(key: str) -> Remedy:
-    return Remedy(
-        DAMAGED.id, f"put the damaged artifact {key} into quarantine", act=partial(_quarantine, key)
+def _set_aside(damaged: Sequence[Damaged]) -> tuple[Remedy, ...]:
+    keys = [one.key for one in damaged if is_key(one.key)]
+    if not keys:
+        return ()
+    what = f"artifact {keys[0]}" if len(keys) == 1 else f"artifacts {_some(keys)}"
+    return (
+        Remedy(DAMAGED.id, f"put the damaged {what} into quarantine", act=partial(_quarantine_all, keys)),
     )
+
+
+def _quarantine_all(keys: Sequence[str], host: Host) -> str:
+    """Each that can be is moved; what came in between is told. Raises NeuronctlError where none could."""
+    said: list[str] = []
+    failed: list[NeuronctlError] = []
+    for key in keys:
+        try:
+            said.append(_quarantine(key, host))
+        except NeuronctlError as error:
+            failed.append(error)
+    if not said:
+        raise failed[0]
+    return _some(said + [error.what.rstrip(".") for error in failed], "; ")
 
 
 def _quarantine(key: str, host: Host) -> str:
@@ -358,9 +434,8 @@ def _busy(held: Held, now: float) -> Finding:
 
 def _left_over(left: Sequence[Leftover], size_bytes: int, staging: Path) -> Finding:
     keys = sorted({one.key for one in left})
-    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     return LEFT_OVER(
-        f"dead builders of {', '.join(keys[:_NAMED])}{more} left {say_bytes(size_bytes)} in {staging}",
+        f"dead builders of {_some(keys)} left {say_bytes(size_bytes)} in {staging}",
         fix="the next compile removes it, whatever it compiles; or neuronctl doctor --fix",
     )
 
