@@ -29,8 +29,8 @@ _NAMED = 3
 UNREADABLE_STORE = Trouble(
     "store.unreadable",
     "error",
-    "This user cannot look into the store, or something stands on the way to it, as a link to a folder that is "
-    "not there: nothing that is compiled is found, and nothing can be compiled.",
+    "This user cannot look into the store, or something stands on the way to it, as a link to a folder that "
+    "is not there: nothing that is compiled is found, and nothing can be compiled.",
     "neuronctl/artifacts/obstacle.py; Linux, errno(3): EACCES, ENOTDIR, ELOOP, EIO, ESTALE",
 )
 FULL = Trouble(

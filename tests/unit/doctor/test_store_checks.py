@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -95,21 +97,67 @@ def test_a_store_that_is_there_is_tried_in_itself(facts: Facts, store: Store) ->
     assert listing(store.root) == before
 
 
-def test_a_file_in_the_place_of_the_store(facts: Facts, store: Store) -> None:
-    store.root.parent.parent.mkdir(parents=True)
-    store.root.parent.write_text("no folder")
+def dangle(at: Path) -> str:
+    at.symlink_to("no/where")
+    return f"{at} is a symbolic link to {at.parent}/no/where, which is not there"
+
+
+def loop(at: Path) -> str:
+    at.symlink_to(at)
+    return f"{at} is a symbolic link that leads back to itself"
+
+
+def occupy(at: Path) -> str:
+    at.write_text("no folder")
+    return f"{at}: a file stands where a folder should be"
+
+
+@pytest.mark.parametrize("place_of", ["home", "home/store", "home/store/v1", "home/store/v1/artifacts"])
+@pytest.mark.parametrize(
+    ("put", "fix"), [(dangle, "mkdir -p {}/no/where"), (loop, "rm {}/"), (occupy, "mv {}/")]
+)
+def test_what_stands_in_the_place_of_the_store(
+    facts: Facts, tmp_path: Path, put: Callable[[Path], str], fix: str, place_of: str
+) -> None:
+    at = tmp_path / place_of
+    at.parent.mkdir(parents=True, exist_ok=True)
+    what = put(at)
     [finding] = place.look(facts).findings
     assert (finding.id, finding.severity) == ("store.unreadable", "error")
-    assert "a file stands where a folder should be" in finding.message
-    assert "NEURONCTL_HOME" in str(finding.fix)
+    assert finding.message == f"The store cannot be used: {what}"
+    assert fix.format(at.parent) in str(finding.fix)
+    assert "NEURONCTL_HOME=" in str(finding.fix)
+    with pytest.raises(CannotTell, match=r"symbolic link|stands where"):
+        artifacts.look(facts)
+
+
+@pytest.mark.parametrize("name", ["blobs", "locks", "quarantine", "staging"])
+def test_a_link_to_nowhere_within_the_store_forbids_to_compile(facts: Facts, store: Store, name: str) -> None:
+    compiled(store)
+    shutil.rmtree(store.root / name)
+    what = dangle(store.root / name)
+    [finding] = place.look(facts).findings
+    assert (finding.id, finding.severity) == ("store.not-writable", "warning")
+    assert what in finding.message
+
+
+def test_a_file_behind_a_link_is_named(facts: Facts, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "home").symlink_to(tmp_path / "file" / "store")
+    [finding] = place.look(facts).findings
+    assert f"{tmp_path / 'file'}: a file stands" in finding.message
 
 
 @pytest.mark.parametrize(
-    ("number", "words"),
-    [(errno.EROFS, "read-only"), (errno.EACCES, "permission is denied"), (errno.ENOSPC, "no space")],
+    ("number", "words", "found"),
+    [
+        (errno.EROFS, "read-only", "store.not-writable"),
+        (errno.EACCES, "permission is denied", "store.not-writable"),
+        (errno.ENOSPC, "no space", "store.full"),
+    ],
 )
 def test_a_store_that_cannot_be_written(
-    facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+    facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str, found: str
 ) -> None:
     def refuse(*args: object, **kwargs: object) -> str:
         raise OSError(number, os.strerror(number), str(tmp_path / ".trial-x"))
@@ -117,7 +165,7 @@ def test_a_store_that_cannot_be_written(
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     seen = place.look(facts)
     [finding] = seen.findings
-    assert (finding.id, seen.data["writable"]) == ("store.not-writable", False)
+    assert (finding.id, finding.severity, seen.data["writable"]) == (found, "warning", False)
     assert words in finding.message
     assert ".trial" not in finding.message
     assert "can be served" in finding.message
@@ -130,7 +178,7 @@ def test_a_disk_that_fills_up_within_the_trial(
         raise OSError(errno.EDQUOT, "quota", str(self))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    assert ids(place.look(facts)) == ["store.not-writable"]
+    assert ids(place.look(facts)) == ["store.full"]
     assert listing(tmp_path) == set()
 
 
@@ -270,6 +318,112 @@ def test_files_of_another_user(facts: Facts, store: Store, monkeypatch: pytest.M
     assert "model.pt" in seen.findings[0].message
 
 
+def damage(store: Store, count: int) -> list[str]:
+    """So many artifacts whose manifests are none; their keys."""
+    keys = [f"key{number:05}" for number in range(count)]
+    for key in keys:
+        (store.layout.artifacts / key).mkdir(parents=True)
+        (store.layout.artifacts / key / "manifest.json").write_text("{}")
+    return keys
+
+
+def test_many_damaged_artifacts_are_one_finding_and_one_remedy(
+    facts: Facts, host: Host, store: Store
+) -> None:
+    keys = damage(store, 200)
+    seen = artifacts.look(facts)
+    [finding] = seen.findings
+    assert finding.message.startswith("200 artifacts are damaged: key00000 (")
+    assert finding.message.endswith(") and 197 more")
+    assert "key00003" not in finding.message
+    assert "neuronctl doctor --fix" in str(finding.fix)
+    assert [one["key"] for one in seen.data["damage"]] == keys  # type: ignore[attr-defined]
+    [remedy] = seen.remedies
+    assert remedy.act is not None
+    assert remedy.act(host).endswith("and 197 more")
+    assert store.artifacts() == []
+    assert len(store.quarantined()) == 200
+
+
+def test_one_that_is_in_use_does_not_keep_the_others_from_being_put_aside(
+    facts: Facts, host: Host, store: Store
+) -> None:
+    damage(store, 3)
+    compiled(store)
+    [remedy] = artifacts.look(facts).remedies
+    assert remedy.act is not None
+    with lock(store.layout.lock("key00001"), host, what="compile", timeout_s=0):
+        assert "key00001.lock, held by" in remedy.act(host)
+    assert [one.key for one in store.artifacts()] == ["key", "key00001"]
+
+
+def test_many_copied_artifacts_are_one_finding(
+    facts: Facts, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_READ_AT_MOST_BYTES", 0)
+    for number in range(5):
+        artifact = compiled(store, f"key{number}", files={"x": b"%d" % number * 2048})
+        os.utime(artifact.tree / "x", ns=(1, 1))
+    [finding] = artifacts.look(facts).findings
+    assert finding.id == "store.other-times"
+    assert "10 KiB of artifacts key0, key1, key2 and 2 more have other times" in finding.message
+    assert finding.fix == "neuronctl cache verify"
+
+
+def no_file(at: Path, kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo(at)
+    elif kind == "folder":
+        at.mkdir()
+    elif kind == "link to itself":
+        at.symlink_to(at.name)
+    elif kind == "link to a device":
+        at.symlink_to("/dev/zero")
+    else:
+        os.mknod(at, stat.S_IFSOCK | 0o600)
+
+
+KINDS = ("pipe", "folder", "link to itself", "link to a device", "socket")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_manifest_that_is_no_file_is_damage_and_is_not_waited_for(
+    facts: Facts, store: Store, kind: str
+) -> None:
+    compiled(store, "fine")
+    manifest = compiled(store).path / "manifest.json"
+    manifest.unlink()
+    no_file(manifest, kind)
+    [finding] = artifacts.look(facts).findings
+    assert finding.id == "store.damaged-artifact"
+    assert "artifact key is damaged" in finding.message
+    compiled(store)
+    assert [one.key for one in store.quarantined()] == ["key"]
+    assert not artifacts.look(facts).findings
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reason_that_is_no_file_is_not_waited_for(facts: Facts, store: Store, kind: str) -> None:
+    compiled(store)
+    moved = store.quarantine("key", "It did not load.")
+    assert moved is not None
+    (moved / "reason.json").unlink()
+    no_file(moved / "reason.json", kind)
+    [finding] = quarantine.look(facts).findings
+    assert "not recorded" in finding.message
+
+
+@pytest.mark.parametrize("name", ["locks/key.lock", "CACHEDIR.TAG"])
+def test_a_pipe_in_place_of_the_store_s_own_files_is_not_waited_for(
+    facts: Facts, store: Store, name: str
+) -> None:
+    compiled(store)
+    (store.root / name).unlink()
+    os.mkfifo(store.root / name)
+    assert builds.look(facts).findings == ()
+    compiled(store, "another")
+
+
 def test_a_store_that_cannot_be_listed(facts: Facts, store: Store) -> None:
     store.root.mkdir(parents=True)
     store.layout.artifacts.write_text("no folder")
@@ -281,15 +435,15 @@ def test_a_store_that_cannot_be_listed(facts: Facts, store: Store) -> None:
 def test_one_artifact_that_cannot_be_read(
     facts: Facts, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest = compiled(store).path / "manifest.json"
-    read = Path.read_bytes
+    manifest = str(compiled(store).path / "manifest.json")
+    real = os.open
 
-    def refuse(self: Path) -> bytes:
-        if self == manifest:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
-        return read(self)
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> int:
+        if str(path) == manifest:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, *args, **kwargs)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert ids(artifacts.look(facts)) == ["store.unreadable-artifact"]
     assert ids(place.look(facts)) == []
 
