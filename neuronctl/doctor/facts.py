@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from neuronctl.errors import NeuronctlError
+from neuronctl.errors import NeuronctlError, StackUnfit
 from neuronctl.host import Host, Response
 from neuronctl.machine.detect import Machine, detect_machine
 from neuronctl.result import Finding
 from neuronctl.stack.detect import Stack, detect_stack
+from neuronctl.time_limit import TimeUp, within
 
 if TYPE_CHECKING:
     from neuronctl.artifacts.trial import Trial
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from neuronctl.short_command import Finished
 
 T = TypeVar("T")
-# What a check may take that asks for the machine or the stack: neuron-ls has 10 s to answer, modinfo 5, the
-# serving Python 20. And one that asks for the plan: the hub may be asked, a local model's weights be read.
-FACTS_S = 30.0
-PLAN_S = 60.0
+# The serving Python has 20 s to say where its packages are; they may lie on a server of files that hangs.
+_STACK_S = 25.0
+# What a check may take that asks for the machine or the stack: neuron-ls has 10 s to answer, modinfo 5, each
+# file 2. And one that asks for the plan: the hub may be asked, a local model's weights be read.
+FACTS_S = 45.0
+PLAN_S = 75.0
 _OWN = ("http://127.0.0.1", "https://127.0.0.1", "http://[::1]", "https://[::1]", "http://localhost")
 
 
@@ -122,7 +125,7 @@ class Facts:
         self.host: Host = RememberingHost(host.environ, host.cwd, host.root, host, offline)
         self.request = request
         self.machine: Once[Machine] = Once(lambda: detect_machine(self.host))
-        self.stack: Once[Stack] = Once(lambda: detect_stack(self.host, python))
+        self.stack: Once[Stack] = Once(lambda: self._stack(python))
         self.profile: Once[Profile | None] = Once(self._profile)
         self.plan: Once[Plan | None] = Once(self._plan)
         self.store_trial: Once[Trial] = Once(self._try_store)
@@ -190,6 +193,16 @@ class Facts:
         if self.request is None:  # there is no profile in which anything could be said
             return tuple(replace(finding, place=None) for finding in found)
         return found
+
+    def _stack(self, python: str | None) -> Stack:
+        try:
+            return within(_STACK_S, lambda: detect_stack(self.host, python))
+        except TimeUp as late:
+            raise StackUnfit(
+                f"looking for the serving Python and its packages {late}",
+                fix="name one that answers with --python or NEURONCTL_PYTHON",
+                code="stack.no-answer",
+            ) from None
 
     def _profile(self) -> Profile | None:
         from neuronctl.profile.resolve import load_profile

@@ -20,7 +20,12 @@ SYSFS = ("/sys/devices/virtual/neuron_device", "/sys/class/neuron_device")
 # 16 devices with a process each take 10 kB; what is far above is no answer of neuron-ls.
 _LONGEST_ANSWER = 4_000_000
 _MOST_DEVICES = 1024
-_LARGEST = 2**50
+# What is above is no number of neuron-ls: far more than any device, machine or kernel has.
+_MOST_CORES = 64
+_LARGEST_CORE = 65_535
+_LARGEST_DEVICE = 9999
+_LARGEST_LNC = 8
+_LARGEST_PID = 2**31
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,9 @@ def ask_neuron_ls(host: Host) -> Listing:
 def read_neuron_ls(text: str) -> Listing:
     """The devices in an answer of `neuron-ls --json-output`; the trouble where it is no such answer.
 
-    Keys that are missing, unknown or of a wrong kind are passed over: tools of different ages print
-    different ones (aws-neuron-sdk, tools/neuron-sys-tools/neuron-ls.rst:213-272, and captures).
+    Keys that are missing or unknown are passed over: tools of different ages print different ones
+    (aws-neuron-sdk, tools/neuron-sys-tools/neuron-ls.rst:213-272, and captures). With a number that cannot
+    be, or without any cores, nothing of the answer is believed.
     """
     import json
 
@@ -107,7 +113,10 @@ def read_neuron_ls(text: str) -> Listing:
     devices: list[NeuronDevice] = []
     next_core = 0
     for position, element in enumerate(answer):
-        device = _device(element, position, next_core)
+        try:
+            device = _device(element, position, next_core)
+        except _OddNumberError as error:
+            return Listing(trouble=f"printed {error} for the device at place {position}", kind="bad")
         devices.append(device)
         next_core = max([next_core, *(core + 1 for core in device.core_ids)])
     name = answer[0].get("instance_type")
@@ -199,35 +208,57 @@ def first_number(host: Host, index: int, path: str) -> int | None:
     return None
 
 
+class _OddNumberError(Exception):
+    """What stands where a number should be, as the object of "printed"."""
+
+
 def _device(element: Mapping[str, object], position: int, next_core: int) -> NeuronDevice:
-    cores = _whole_numbers(element.get("neuroncore_ids"))
+    """One element of the answer. Raises _OddNumberError."""
+    cores = _core_ids(element)
     if not cores:  # older tools name only how many there are
-        count = _whole(element.get("nc_count")) or 0
-        cores = tuple(range(next_core, next_core + min(count, 64)))
-    index = _whole(element.get("neuron_device"))
+        count = _number(element, "nc_count", _MOST_CORES) or 0
+        cores = tuple(range(next_core, next_core + count))
+    if not cores:
+        raise _OddNumberError("no cores")
+    index = _number(element, "neuron_device", _LARGEST_DEVICE)
     listed = element.get("neuron_processes")
     return NeuronDevice(
         index=position if index is None else index,
         core_ids=cores,
-        lnc=_whole(element.get("logical_neuroncore_config")) or None,
+        lnc=_number(element, "logical_neuroncore_config", _LARGEST_LNC) or None,
         processes=tuple(
             NeuronProcess(pid, _plain(each.get("command")))
             for each in (listed if isinstance(listed, list) else [])
-            if isinstance(each, dict) and (pid := _whole(each.get("pid")))
+            if isinstance(each, dict) and (pid := _number(each, "pid", _LARGEST_PID))
         ),
     )
 
 
-def _whole(value: object) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST:
-        return value
-    return None
-
-
-def _whole_numbers(value: object) -> tuple[int, ...]:
-    if not isinstance(value, list) or len(value) > _MOST_DEVICES:
+def _core_ids(element: Mapping[str, object]) -> tuple[int, ...]:
+    name = "neuroncore_ids"
+    listed = element.get(name)
+    if listed is None:
         return ()
-    return tuple(number for each in value if (number := _whole(each)) is not None)
+    if not isinstance(listed, list):
+        raise _odd(name, listed)
+    if len(listed) > _MOST_CORES:
+        raise _OddNumberError(f"{len(listed)} {name}")
+    ids = (_number({name: each}, name, _LARGEST_CORE) for each in listed)
+    return tuple(number for number in ids if number is not None)
+
+
+def _number(element: Mapping[str, object], name: str, most: int) -> int | None:
+    """The whole number from 0 to `most` under `name`; None where there is none."""
+    value = element.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise _odd(name, value)
+    return value
+
+
+def _odd(name: str, value: object) -> _OddNumberError:
+    return _OddNumberError(f"{name} {_plain(repr(value))[:30]}")
 
 
 def _plain(value: object) -> str:

@@ -7,19 +7,16 @@ alike: its session, with its proxies and certificates, and what it makes of a ba
 from __future__ import annotations
 
 import json
-import queue
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import neuronctl
 from neuronctl.host import Host
 from neuronctl.model.hub_place import endpoint_of
+from neuronctl.time_limit import TimeUp, within
 
 TIMEOUT_S = 4.0
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,24 +70,7 @@ def ask_hub(path: str, host: Host, *, token: str | None = None, timeout_s: float
         told = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, told, response.text, host.now(), response)
 
-    return _within(timeout_s, ask)
-
-
-def _within(timeout_s: float, ask: Callable[[], T]) -> T:
-    """What `ask` gives or raises; TimeoutError when it takes too long: its thread is left behind."""
-    ended: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            ended.put((ask(), None))
-        except Exception as error:
-            ended.put((None, error))
-
-    threading.Thread(target=run, name="ask the hub", daemon=True).start()
     try:
-        value, error = ended.get(timeout=timeout_s)
-    except queue.Empty:
+        return within(timeout_s, ask)
+    except TimeUp:
         raise TimeoutError(f"no answer in {timeout_s:g} s") from None
-    if error is not None:
-        raise error
-    return value  # type: ignore[return-value]

@@ -47,6 +47,8 @@ def driver_missing(situation: Situation) -> Remark | None:
     machine = situation.machine
     if machine.devices or machine.driver is not None or not wants_device(situation):
         return None
+    if not machine.unanswered.keys().isdisjoint(("devices", "driver")):
+        return None
     if machine.instance_name is None:
         return Remark(
             "this machine has no Neuron device and no Neuron driver",

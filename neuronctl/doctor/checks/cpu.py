@@ -146,7 +146,7 @@ def instruction_sets(facts: Facts) -> Seen:
     machine = facts.machine()
     flags = set(machine.cpu_flags)
     if not flags:
-        raise CannotTell("/proc/cpuinfo tells of no instruction sets")
+        raise CannotTell(machine.unanswered.get("cpu_model", "/proc/cpuinfo tells of no instruction sets"))
     known = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "neon", "bf16", "sve")
     has = [name for name in known if name in flags]
     data: dict[str, object] = {"model": machine.cpu_model, "instruction_sets": has}

@@ -128,7 +128,7 @@ def compile_memory(facts: Facts) -> Seen:
     return Seen(says, (finding,), data=data)
 
 
-@check("huge pages", "Memory that is reserved in huge pages", timeout_s=2.0)
+@check("huge pages", "Memory that is reserved in huge pages")
 def huge_pages(facts: Facts) -> Seen:
     """How many huge pages are reserved, how many of them are free, and whether Linux makes some by itself.
 
@@ -236,7 +236,7 @@ _WANTED_FILES = 65_535
 _IPC_LOCK = 14
 
 
-@check("limits", "What this process may open and lock", finds=(OPEN_FILES, LOCKED), timeout_s=2.0)
+@check("limits", "What this process may open and lock", finds=(OPEN_FILES, LOCKED))
 def limits(facts: Facts) -> Seen:
     """The limits on open files, locked memory and processes, as a server started from here would have them.
 
@@ -310,7 +310,7 @@ def efa(facts: Facts) -> Seen:
     if not found:
         machine = facts.machine()
         if machine.has_efa is None:
-            raise CannotTell("/sys/class is not there")
+            raise CannotTell(machine.unanswered.get("has_efa", "/sys/class is not there"))
         if machine.instance is None:
             raise NotHere("there is none, and this is no Neuron instance")
         return Seen("none; only work over several machines, and the native plugin, look for one", data=data)

@@ -21,11 +21,19 @@ _TROUBLESHOOT = "sdk:neuron-runtime/nrt-troubleshoot.rst"
 
 
 def _neuron_machine(facts: Facts) -> Machine:
-    """This machine. Raises NotHere where nobody means to run on a Neuron device."""
+    """This machine. Raises NotHere where nobody means to run on a Neuron device, CannotTell where it hangs."""
     found = facts.machine()
-    if facts.backend == "cpu" and not facts.machine().is_neuron:
+    if facts.backend == "cpu" and not found.is_neuron:
+        _demand(found, "devices", "driver", "instance_name")
         raise NotHere("this is no Neuron machine, and the cpu backend is meant")
     return found
+
+
+def _demand(found: Machine, *fields: str) -> None:
+    """Raise CannotTell where one of these facts has not been told."""
+    for name in fields:
+        if name in found.unanswered:
+            raise CannotTell(found.unanswered[name])
 
 
 @check(
@@ -53,6 +61,7 @@ def instance(facts: Facts) -> Seen:
         "vcpus": found.cores,
     }
     if found.instance_name is None:
+        _demand(found, "instance_name")
         return Seen(f"no EC2 type is known: {found.cores} processors, {found.architecture}", data=data)
     if found.instance is None:
         return Seen(f"{found.instance_name} ({found.instance_source}), in no catalog of Neuron's", data=data)
@@ -67,6 +76,12 @@ DRIVER_HIDDEN = Trouble(
     "There are devices, and the driver's version cannot be read, so that it is not compared.",
     "neuronctl: /sys/module/neuron/version is where Linux shows a module's version",
 )
+DISK_UNKNOWN = Trouble(
+    "devices.driver-on-disk-unknown",
+    "warning",
+    "modinfo does not tell which driver is on disk: whether a newer one waits to be loaded stays unknown.",
+    f"{_TROUBLESHOOT}:95-121",
+)
 NO_RUNTIME = Trouble(
     "devices.no-runtime",
     "warning",
@@ -78,7 +93,7 @@ NO_RUNTIME = Trouble(
 @check(
     "driver",
     "The Neuron driver and the runtime",
-    finds=(DRIVER_HIDDEN, NO_RUNTIME),
+    finds=(DRIVER_HIDDEN, DISK_UNKNOWN, NO_RUNTIME),
     rules=(
         devices.driver_missing,
         devices.driver_too_old,
@@ -96,6 +111,7 @@ def driver(facts: Facts) -> Seen:
     (compat.yaml). A container uses its host's driver: it cannot bring one.
     """
     found = _neuron_machine(facts)
+    _demand(found, "driver")
     stack = facts.usable_stack
     runtime = stack.runtime if stack else None
     data: dict[str, object] = {
@@ -105,21 +121,29 @@ def driver(facts: Facts) -> Seen:
         "kernel": found.kernel,
     }
     if found.driver is None:
-        hidden = DRIVER_HIDDEN("/dev/neuron* is here, and /sys/module/neuron/version is not")
+        hidden = DRIVER_HIDDEN("/dev/neuron* is here, and /sys/module/neuron/version tells no version")
         return Seen("none is loaded", (hidden,) if found.devices else (), data=data)
-    findings: tuple[Finding, ...] = ()
+    findings: list[Finding] = []
     if runtime is None and stack is not None and not stack.versions.keys().isdisjoint(IMPORT_NAMES):
-        findings = (
+        findings.append(
             NO_RUNTIME(
                 "libnrt.so is not in /opt/aws/neuron/lib, and dpkg does not know aws-neuronx-runtime-lib",
                 fix="install aws-neuronx-runtime-lib; in a container take one of AWS's images",
-            ),
+            )
         )
     says = f"{found.driver} is loaded"
     if found.driver_installed:
         same = found.driver_installed == found.driver
         says += ", as on disk" if same else f", {found.driver_installed} is on disk"
-    return Seen(says + (f"; runtime {runtime}" if runtime else "; no runtime is found"), findings, data=data)
+    elif (silence := found.unanswered.get("driver_installed")) is not None:
+        findings.append(
+            DISK_UNKNOWN(
+                f"which driver is on disk is not known: {silence}", fix="see what it says: modinfo neuron"
+            )
+        )
+        says += ", which one is on disk is not known"
+    says += f"; runtime {runtime}" if runtime else "; no runtime is found"
+    return Seen(says, tuple(findings), data=data)
 
 
 FEWER = Trouble(
@@ -263,6 +287,8 @@ def cores_in_use(facts: Facts) -> Seen:
         raise NotHere("there is no device")
     if found.listing_trouble is not None:
         raise CannotTell(f"neuron-ls {found.listing_trouble}")
+    if not found.core_ids:
+        raise CannotTell("neuron-ls tells of no core")
     held = {
         device.index: sorted({process.pid for process in device.processes})
         for device in found.devices
@@ -398,6 +424,8 @@ def lnc(facts: Facts) -> Seen:
                 f"for LNC {next(iter(right.values()))}",
             )
         )
+    if found.lnc is None:
+        _demand(found, "lnc")
     cores = f", {len(found.core_ids)} logical cores" if found.core_ids else ""
     return Seen(f"{found.lnc} ({found.lnc_source}){cores}", tuple(findings), data=data)
 
@@ -417,6 +445,7 @@ def memory_errors(facts: Facts) -> Seen:
     indexes = device_indexes(facts.host)
     if not indexes:
         raise NotHere("there is no device")
+    _demand(found, "hardware_errors")
     if not has_counters(facts.host, indexes):
         raise CannotTell("the driver shows no counters in sysfs that this user may read")
     data: dict[str, object] = {"uncorrected": found.hardware_errors}
@@ -442,6 +471,7 @@ def collectives(facts: Facts) -> Seen:
     found = _neuron_machine(facts)
     if not found.devices:
         raise NotHere("there is no device")
+    _demand(found, "has_collectives")
     version = facts.usable_stack.collectives if facts.usable_stack else None
     data: dict[str, object] = {"installed": found.has_collectives, "version": version}
     if found.has_collectives is False:

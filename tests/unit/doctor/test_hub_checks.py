@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
+from threading import Event
 
 import huggingface_hub
 import pytest
@@ -244,13 +245,16 @@ def test_a_hub_that_cannot_be_asked_has_not_refused(tmp_path: Path, hub_says: Sa
         access.look(named(tmp_path))
 
 
-def test_the_whole_of_a_question_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    from threading import Event
+def test_the_whole_of_a_question_has_its_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub.utils
 
     never = Event()
-    with pytest.raises(TimeoutError):
-        hub_answer._within(0.05, never.wait)
-    assert hub_answer._within(5.0, lambda: 7) == 7
-    with pytest.raises(KeyError):
-        hub_answer._within(5.0, lambda: {}["x"])
+
+    class Session:
+        def get(self, url: str, **settings: object) -> None:
+            never.wait()
+
+    monkeypatch.setattr(huggingface_hub.utils, "get_session", Session)
+    with pytest.raises(TimeoutError, match=r"no answer in 0\.05 s"):
+        hub_answer.ask_hub("/x", sample_host(tmp_path), timeout_s=0.05)
     never.set()

@@ -83,25 +83,46 @@ def test_no_answer_is_no_devices(text: str) -> None:
 @pytest.mark.parametrize(
     "element",
     [
-        {},
-        {"nc_count": "2", "memory_size": "32 GB", "neuroncore_ids": {"0": 1}, "neuron_processes": "none"},
-        {"nc_count": -2, "memory_size": -1, "neuroncore_ids": [-1, True, 1.5, None], "connected_to": 3},
-        {"nc_count": True, "memory_size": 1e400, "logical_neuroncore_config": False, "neuron_device": []},
-        {"neuron_processes": [None, 3, {}, {"pid": "1"}, {"pid": 0}, {"pid": -4}]},
-        {"instance_type": ["trn1.2xlarge"], "neuroncore_ids": list(range(5000))},
-        {"neuroncore_ids": [2**60]},
+        {"memory_size": "32 GB", "neuron_processes": "none"},
+        {"memory_size": -1, "neuroncore_ids": [None], "connected_to": 3},
+        {"memory_size": 1e400, "neuroncore_ids": [], "neuron_device": None},
+        {"neuron_processes": [None, 3, {}, {"pid": None}, {"pid": 0}]},
+        {"instance_type": ["trn1.2xlarge"], "logical_neuroncore_config": 0},
     ],
 )
-def test_a_fact_of_a_wrong_kind_is_empty(element: dict[str, Any]) -> None:
-    assert read_neuron_ls(json.dumps([element])) == Listing((NeuronDevice(0, (), None, ()),))
+def test_what_is_not_told_is_passed_over(element: dict[str, Any]) -> None:
+    text = json.dumps([{"nc_count": 1, **element}])
+    assert read_neuron_ls(text) == Listing((NeuronDevice(0, (0,), None, ()),))
 
 
-def test_a_count_that_cannot_be_is_cut() -> None:
-    assert len(read_neuron_ls('[{"nc_count": 1000000000}]').devices[0].core_ids) == 64
+@pytest.mark.parametrize(
+    ("element", "told"),
+    [
+        ("{}", "no cores"),
+        ('{"nc_count": 0}', "no cores"),
+        ('{"nc_count": 1e999}', "nc_count inf"),
+        ('{"nc_count": NaN}', "nc_count nan"),
+        ('{"nc_count": -2}', "nc_count -2"),
+        ('{"nc_count": "2"}', "nc_count '2'"),
+        ('{"nc_count": true}', "nc_count True"),
+        ('{"nc_count": 1000000000}', "nc_count 1000000000"),
+        ('{"neuroncore_ids": {"0": 1}}', "neuroncore_ids {'0': 1}"),
+        ('{"neuroncore_ids": [0, -1]}', "neuroncore_ids -1"),
+        ('{"neuroncore_ids": [1152921504606846976]}', "neuroncore_ids 1152921504606846976"),
+        (json.dumps({"neuroncore_ids": list(range(5000))}), "5000 neuroncore_ids"),
+        ('{"nc_count": 2, "neuron_device": []}', "neuron_device []"),
+        ('{"nc_count": 2, "logical_neuroncore_config": 1e9}', "logical_neuroncore_config 1000000000.0"),
+        ('{"nc_count": 2, "neuron_processes": [{"pid": "1"}]}', "pid '1'"),
+        ('{"nc_count": 2, "neuron_processes": [{"pid": -4}]}', "pid -4"),
+    ],
+)
+def test_with_a_number_that_cannot_be_nothing_is_believed(element: str, told: str) -> None:
+    listing = read_neuron_ls(f'[{{"nc_count": 2}}, {element}]')
+    assert listing == Listing(trouble=f"printed {told} for the device at place 1", kind="bad")
 
 
 def test_a_process_cannot_write_to_the_terminal() -> None:
-    held = {"neuron_processes": [{"pid": 4, "command": "a\x1b[2Jb\n" + "c" * 10_000}]}
+    held = {"nc_count": 2, "neuron_processes": [{"pid": 4, "command": "a\x1b[2Jb\n" + "c" * 10_000}]}
     (process,) = read_neuron_ls(json.dumps([held])).devices[0].processes
     assert process.command.startswith("a [2Jb c")
     assert len(process.command) <= 500
