@@ -40,7 +40,7 @@ def pypi_placeholder(situation: Situation) -> Remark | None:
         words = install_words(found.sdk, found.plugin, python)
     return Remark(
         f"{', '.join(empty)} {verb} of PyPI, not AWS's",
-        fix=f"{pip_words(python, 'uninstall', '-y', *names)}; then {words}",
+        fix=f"{pip_words(python, 'uninstall', '-y', *names)}, then {words}",
     )
 
 

@@ -29,26 +29,15 @@ def find_lack(stack: Stack, wanted: str = "auto") -> Lack | None:
     for images without vLLM.
     """
     versions, generation = stack.versions, stack.generation
-    if generation == "native" and wanted == "nxdi" and "neuronx-distributed-inference" not in versions:
-        return Lack(
-            "images and machine images of SDK 2.32 no longer bring NxD Inference",
-            "stay on an image of SDK 2.31 (plan with --stack sdk-2.31)",
-        )
     plugin = versions.get("vllm-neuron")
     if generation in ("nxdi", "native"):
-        twice = stack.duplicates.get("vllm-neuron")
-        if twice is None or wanted in ("auto", generation):
-            return None
-        return Lack(
-            f"vllm-neuron is installed twice there, as {' and '.join(twice)}",
-            f"{pip_words(stack.python, 'uninstall', 'vllm-neuron')} until none is left, then install it once",
-        )
+        return None if wanted in ("auto", generation) else _of_other_generation(stack, wanted)
     if plugin is not None:
         if f"vllm-neuron {plugin}" not in stack.placeholders:
             return None
         return Lack(
             f"vllm-neuron {plugin} there is PyPI's empty package, not AWS's plugin",
-            f"{pip_words(stack.python, 'uninstall', '-y', 'vllm-neuron')}; then {_words(stack, wanted)}",
+            f"{pip_words(stack.python, 'uninstall', '-y', 'vllm-neuron')}, then {_words(stack, wanted)}",
         )
     found = next((name for name in _NEURON if name in versions), None)
     if found is None:
@@ -62,6 +51,20 @@ def find_lack(stack: Stack, wanted: str = "auto") -> Lack | None:
     return Lack(
         f"there is {found} {versions[found]} and no plugin, as in images called pytorch-inference-neuronx",
         f"use an image called pytorch-inference-vllm-neuronx, or {words}",
+    )
+
+
+def _of_other_generation(stack: Stack, wanted: str) -> Lack | None:
+    if (twice := stack.duplicates.get("vllm-neuron")) is not None:
+        return Lack(
+            f"vllm-neuron is installed twice there, as {' and '.join(twice)}",
+            f"{pip_words(stack.python, 'uninstall', 'vllm-neuron')} until none is left, then install it once",
+        )
+    if wanted != "nxdi" or "neuronx-distributed-inference" in stack.versions:
+        return None
+    return Lack(
+        "images and machine images of SDK 2.32 no longer bring NxD Inference",
+        "stay on an image of SDK 2.31 (plan with --stack sdk-2.31)",
     )
 
 

@@ -343,7 +343,7 @@ def test_placeholder_packages(machine: Machine, tmp_path: Path) -> None:
     first = said.out.splitlines()[0]
     assert "vllm-neuron 0.1.0 is an empty package of PyPI, not AWS's" in first
     assert (
-        "try: pip uninstall -y vllm-neuron, then install from https://pip.repos.neuron.amazonaws.com"
+        f"try: {python} -m pip uninstall -y vllm-neuron, then install from https://pip.repos.neuron"
         in said.out
     )
     assert "neuronctl doctor --fix" in said.out

@@ -133,7 +133,7 @@ def test_a_profile_on_a_stack_of_the_other_generation(terminal: Terminal, backen
     stack, message, fix = ON_THE_WRONG_STACK[backend]
     write(terminal, f"extends: llama-3.1-8b\nbackend: {backend}")
     said = terminal.run(command, "bad.yaml", "--target", "trn2.48xlarge", "--stack", stack)
-    said.expect(31, "stack.other-generation: ", message, fix)
+    said.expect(31, "error: the profile wants the ", message, fix)
     assert nothing_was_fetched(terminal)
 
 

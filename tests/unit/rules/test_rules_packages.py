@@ -28,6 +28,7 @@ def installed(
         stack,
         assumed=None,
         vllm_folder=Path("/venv/lib/vllm"),
+        python=Path("/venv/bin/python"),
         versions={name: version for name, version in merged.items() if version is not None},
         other_versions=others or {},
         **facts,
@@ -55,10 +56,10 @@ def test_stack_torch_neuronx_beside_native(tmp_path: Path) -> None:
     finding = said(tmp_path, rule, installed("sdk-2.32", {"torch-neuronx": "2.9.0.2.15.32035"}))
     assert finding.severity == "warning"
     assert finding.message.startswith("here is torch-neuronx 2.9.0.2.15.32035; reported: ")
-    assert finding.fix == "pip uninstall -y torch-neuronx"
+    assert finding.fix == "/venv/bin/python -m pip uninstall -y torch-neuronx"
     finding = said(tmp_path, rule, installed("sdk-2.32", {"torch": "2.9.1"}))
     assert "here is torch 2.9.1" in finding.message
-    assert finding.fix == "pip install 'torch>=2.10'"
+    assert finding.fix == "/venv/bin/python -m pip install 'torch>=2.10'"
     assert one(tmp_path, rule, installed("sdk-2.31")) is None
 
 
@@ -75,7 +76,7 @@ def test_stack_islpy_too_new(tmp_path: Path) -> None:
     finding = said(tmp_path, "stack.islpy-too-new", installed("sdk-2.32", others={"islpy": "2026.2.1"}))
     assert finding.severity == "warning"
     assert "NCC_ISMP902" in finding.message
-    assert finding.fix == "pip install 'islpy==2026.1'"
+    assert finding.fix == "/venv/bin/python -m pip install islpy==2026.1"
     assert one(tmp_path, "stack.islpy-too-new", installed("sdk-2.32", others={"islpy": "2026.1"})) is None
     older = installed("sdk-2.31", others={"islpy": "2026.2.1"})
     assert one(tmp_path, "stack.islpy-too-new", older) is None
@@ -84,7 +85,7 @@ def test_stack_islpy_too_new(tmp_path: Path) -> None:
 def test_stack_nrtpy_beside_nki(tmp_path: Path) -> None:
     finding = said(tmp_path, "stack.nrtpy-beside-nki", installed("sdk-2.32", others={"nrtpy": "2.34.10"}))
     assert finding.severity == "error"
-    assert finding.fix == "pip uninstall -y nrtpy"
+    assert finding.fix == "/venv/bin/python -m pip uninstall -y nrtpy"
     without = installed("sdk-2.32", {"nki": None}, {"nrtpy": "2.34.10"})
     assert one(tmp_path, "stack.nrtpy-beside-nki", without) is None
 
@@ -116,7 +117,7 @@ def test_stack_plugin_requirements(tmp_path: Path, name: str, bad: str, good: st
     finding = said(tmp_path, rule, installed("sdk-2.26", others={name: bad}))
     assert finding.severity == "warning"
     assert f"here is {name} {bad}; plugin 0.2.0 requires {name}" in finding.message
-    assert str(finding.fix).startswith(f"pip install '{name}<")
+    assert str(finding.fix).startswith(f"/venv/bin/python -m pip install '{name}<")
     assert one(tmp_path, rule, installed("sdk-2.26", others={name: good})) is None
     assert one(tmp_path, rule, installed("sdk-2.28", others={name: bad})) is None
 
@@ -126,6 +127,6 @@ def test_stack_transformers(tmp_path: Path) -> None:
     finding = said(tmp_path, rule, installed("sdk-2.31", {"transformers": "5.15.0"}))
     assert finding.severity == "warning"
     assert "here is transformers 5.15.0" in finding.message
-    assert finding.fix == "pip install 'transformers==4.57.*'"
+    assert finding.fix == "/venv/bin/python -m pip install 'transformers==4.57.*'"
     assert one(tmp_path, rule, installed("sdk-2.31", {"transformers": "4.57.1"})) is None
     assert one(tmp_path, rule, installed("sdk-2.32", {"transformers": "5.15.0"})) is None

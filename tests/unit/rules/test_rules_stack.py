@@ -15,6 +15,8 @@ from neuronctl.stack.assume import assume_stack
 from neuronctl.stack.detect import Stack
 from tests.plan_sample import at_most_one, neuron_plan, sample_plan, sample_stack
 
+PIP = "/venv/bin/python -m pip"
+
 
 def installed(name: str, versions: Mapping[str, str | None] | None = None, **facts: Any) -> Stack:
     """An SDK's stack as if it were installed here; `versions` are changed in it, None takes one away."""
@@ -42,7 +44,9 @@ def test_stack_pypi_placeholder(tmp_path: Path) -> None:
     finding = said(tmp_path, "stack.pypi-placeholder", EMPTY_CC)
     assert finding.severity == "error"
     assert finding.message == "neuronx-cc 1.0.post1 is an empty package of PyPI, not AWS's"
-    assert str(finding.fix).startswith("pip uninstall -y neuronx-cc, then pip install --extra-index-url=")
+    assert str(finding.fix).startswith(
+        f"{PIP} uninstall -y neuronx-cc, then {PIP} install --extra-index-url="
+    )
     assert "neuronx-cc==2.26.6360.0" in str(finding.fix)
     # It is no package of another SDK besides.
     assert one(tmp_path, "stack.mixed-sdk", EMPTY_CC) is None
@@ -80,7 +84,9 @@ def test_stack_plugin_missing_because_it_is_empty(tmp_path: Path) -> None:
     stack = installed("sdk-2.31", {"vllm-neuron": "0.1.0"}, placeholders=("vllm-neuron 0.1.0",))
     finding = said(tmp_path, "stack.plugin-missing", stack)
     assert "vllm-neuron 0.1.0 there is PyPI's empty package" in finding.message
-    assert str(finding.fix).startswith("pip uninstall -y vllm-neuron, then pip install --extra-index-url=")
+    assert str(finding.fix).startswith(
+        f"{PIP} uninstall -y vllm-neuron, then {PIP} install --extra-index-url="
+    )
 
 
 def test_stack_mixed_sdk(tmp_path: Path) -> None:

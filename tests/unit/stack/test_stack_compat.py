@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,15 +236,15 @@ def test_transformers_of_the_newest_nxdi() -> None:
 )
 def test_what_to_type(sdk: str, plugin: int, words: str) -> None:
     found = sdk_named(sdk)
-    index = "pip install --extra-index-url=https://pip.repos.neuron.amazonaws.com"
-    assert install_words(found, found.plugins[plugin]) == f"{index} {words}"
+    index = "'/my venv/bin/python' -m pip install --extra-index-url=https://pip.repos.neuron.amazonaws.com"
+    assert install_words(found, found.plugins[plugin], Path("/my venv/bin/python")) == f"{index} {words}"
 
 
 @pytest.mark.parametrize(("sdk", "plugin"), PLUGINS, ids=PLUGIN_IDS)
 def test_what_is_typed_pins_everything(sdk: Sdk, plugin: PluginRelease) -> None:
-    words = install_words(sdk, plugin).split()
+    words = shlex.split(install_words(sdk, plugin, Path("/my venv/bin/python")))
     if words[0] == "docker":
         assert (plugin.branch, words[-1]) == (None, plugin.image)
         return
-    assert all("==" in word or word.startswith("git+https://") for word in words[3:])
-    assert any("vllm-neuron" in word for word in words[3:])
+    assert all("==" in word or word.startswith("git+https://") for word in words[5:])
+    assert any("vllm-neuron" in word for word in words[5:])
