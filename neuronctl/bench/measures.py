@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from neuronctl.bench.lengths import lengths
 from neuronctl.bench.record import Record, Sent
 from neuronctl.bench.schema import GRID, Distribution, Objective, Run, Timeline
 
@@ -145,6 +146,7 @@ def measure(sent: Sent, objective: Objective | None = None) -> Run:
         itl_s=distribution(itl for one in whole for itl in one.itls_s),
         tpot_s=distribution(one.tpot_s for one in whole if one.tpot_s is not None),
         e2e_s=distribution(one.e2e_s for one in whole if one.e2e_s is not None),
+        lengths=lengths([(one.input_tokens, one.output_tokens) for one in whole]),
         timeline=timeline(whole),
         raw=sent.raw,
     )

@@ -58,6 +58,18 @@ class Timeline(Part, frozen=True, kw_only=True):
     tokens_per_s: tuple[float, ...]
 
 
+class Lengths(Part, frozen=True, kw_only=True):
+    """How long the requests of a run were that got a whole answer, in tokens.
+
+    `count` of the prompts had up to `upto` tokens, and more than the size before. `longest` is the longest
+    prompt with its answer.
+    """
+
+    upto: tuple[int, ...]
+    count: tuple[int, ...]
+    longest: int
+
+
 class Run(Part, frozen=True, kw_only=True):
     """One run at one point. See docs/bench.md for what each measure means.
 
@@ -81,6 +93,7 @@ class Run(Part, frozen=True, kw_only=True):
     itl_s: Distribution | None
     tpot_s: Distribution | None
     e2e_s: Distribution | None
+    lengths: Lengths | None = None
     timeline: Timeline | None = None
     raw: str | None = None
 
