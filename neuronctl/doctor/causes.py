@@ -10,6 +10,7 @@ from neuronctl.result import Finding, Severity
 
 _NO_DEVICE = (
     "container.no-device",
+    "devices.runtime-missing",
     "devices.neuron-ls",
     "devices.collectives-not-installed",
     "devices.collectives-missing",
@@ -51,6 +52,8 @@ CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
     "devices.driver-not-reloaded": ("devices.driver-too-old", "devices.kernel-6.18"),
     "devices.driver-too-old": ("devices.neuron-ls",),
     "devices.driver-too-new": ("devices.neuron-ls",),
+    # The plan knows that several cores are wanted.
+    "devices.collectives-missing": ("devices.collectives-not-installed",),
     "devices.no-access": ("devices.neuron-ls",),
     # It names the cores, and those that are free.
     "devices.cores-in-use": ("devices.all-held", "devices.held"),

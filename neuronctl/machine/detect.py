@@ -22,7 +22,7 @@ from neuronctl.machine.devices import (
     infer_lnc,
     read_sysfs,
 )
-from neuronctl.machine.driver import configured_lnc, has_collectives, installed_driver, loaded_driver
+from neuronctl.machine.driver import configured_lnc, has_library, installed_driver, loaded_driver
 from neuronctl.machine.efa import has_efa
 from neuronctl.machine.identity import identify_instance
 from neuronctl.machine.memory import read_memory
@@ -49,10 +49,11 @@ class Machine:
     fewer than the instance has. `lnc` is how many physical cores make one logical core, `lnc_source` who says
     so. `driver` is the version that is loaded, `driver_installed` the one on disk. `kernel` is its release.
     `disk_free_bytes` is counted where neuronctl keeps its artifacts, `filesystem` is the type of file system
-    there. `has_efa` says whether there is an EFA; `has_collectives` whether the collectives library is
-    installed. `hardware_errors` counts uncorrected memory errors of the devices. `listing_trouble` is why
-    neuron-ls, which is asked where there is a device, told nothing, `listing_kind` what that comes down to
-    (Listing). `in_aws_image` says whether this is a container of AWS's vLLM image, by its entry point.
+    there. `has_efa` says whether there is an EFA; `has_runtime` and `has_collectives` whether libnrt and
+    libnccom are installed. `hardware_errors` counts uncorrected memory errors of the devices.
+    `listing_trouble` is why neuron-ls, which is asked where there is a device, told nothing, `listing_kind`
+    what that comes down to (Listing). `in_aws_image` says whether this is a container of AWS's vLLM image, by
+    its entry point.
     `unanswered` maps the names of those fields that are empty because what tells them hangs, or tells
     nothing that can be understood, to a sentence about it.
     `assumed` means that the machine is another one (`--target`): then nothing was read here, and what the
@@ -77,6 +78,7 @@ class Machine:
     disk_free_bytes: int | None = None
     filesystem: str | None = None
     has_efa: bool | None = None
+    has_runtime: bool | None = None
     has_collectives: bool | None = None
     hardware_errors: int = 0
     listing_trouble: str | None = None
@@ -148,7 +150,8 @@ def detect_machine(host: Host, target: str | None = None) -> Machine:
         disk_free_bytes=asked.ask("disk_free_bytes", lambda: _free_bytes(host, home)),
         filesystem=asked.ask("filesystem", lambda: _filesystem(host, home)),
         has_efa=asked.ask("has_efa", lambda: has_efa(host)),
-        has_collectives=asked.ask("has_collectives", lambda: has_collectives(host)),
+        has_runtime=asked.ask("has_runtime", lambda: has_library(host, "libnrt.so")),
+        has_collectives=asked.ask("has_collectives", lambda: has_library(host, "libnccom.so")),
         hardware_errors=asked.ask("hardware_errors", lambda: count_hardware_errors(host, indexes)) or 0,
         listing_trouble=listing.trouble if listing else None,
         listing_kind=listing.kind if listing else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 from neuronctl.host import Host
 from neuronctl.machine.reading import NoAnswer, answered, read_text
@@ -41,25 +42,29 @@ def installed_driver(host: Host) -> str | None:
     return version
 
 
-def has_collectives(host: Host) -> bool:
-    """Whether the collectives library is installed, without which several cores cannot work together.
+def has_library(host: Host, name: str) -> bool:
+    """Whether a library of Neuron's, such as `libnrt.so`, is installed.
 
-    It is looked for where AWS's package has it, in LD_LIBRARY_PATH, and in the linker's own list, which is
+    It is looked for in LD_LIBRARY_PATH, where AWS's package has it, and in the linker's own list, which is
     what `ldconfig -p` prints. Raises NoAnswer.
     """
-    return answered(host, "a folder of libraries", lambda: _has_collectives(host))
+    return answered(host, "a folder of libraries", lambda: _has_library(host, name))
 
 
-def _has_collectives(host: Host) -> bool:
-    folders = [host.path("/opt/aws/neuron/lib")]
-    folders += [host.cwd / each for each in host.environ.get("LD_LIBRARY_PATH", "").split(":") if each]
-    for folder in folders:
+def library_folders(host: Host) -> tuple[Path, ...]:
+    """Where a library of Neuron's may lie, in the order of the linker: LD_LIBRARY_PATH, then AWS's folder."""
+    said = host.environ.get("LD_LIBRARY_PATH", "").split(":")
+    return (*(host.cwd / each for each in said if each), host.path("/opt/aws/neuron/lib"))
+
+
+def _has_library(host: Host, name: str) -> bool:
+    for folder in library_folders(host):
         try:
-            if any(name.startswith("libnccom.so") for name in os.listdir(folder)):
+            if any(each == name or each.startswith(f"{name}.") for each in os.listdir(folder)):
                 return True
         except OSError:
             continue
-    return "libnccom.so" in read_text(host, "/etc/ld.so.cache")
+    return name in read_text(host, "/etc/ld.so.cache")
 
 
 def configured_lnc(host: Host) -> int | None:

@@ -291,6 +291,30 @@ def fork_unsafe_kernel(situation: Situation) -> Remark | None:
 
 
 @rule(
+    "devices.runtime-missing",
+    "error",
+    "reference: env_vars (the runtime of both plugins is libnrt); neuron_ls (runtime_version)",
+    backends=NEURON,
+)
+def runtime_missing(situation: Situation) -> Remark | None:
+    """All that runs on a Neuron device does so through libnrt.so, which is not installed here.
+
+    It is looked for in LD_LIBRARY_PATH, in AWS's folder, and in the linker's own list (ld.so.conf). Where
+    nrtpy is installed nothing is said: whether that package brings a runtime of its own is not known.
+    """
+    machine = situation.machine
+    if machine.has_runtime is not False or machine.assumed or not machine.devices:
+        return None
+    if "nrtpy" in situation.stack.other_versions:
+        return None
+    return Remark(
+        "the runtime, libnrt.so, is neither in LD_LIBRARY_PATH, in /opt/aws/neuron/lib nor in the linker's "
+        "list: nothing runs on a Neuron device",
+        fix="install aws-neuronx-runtime-lib; in a container take one of AWS's images",
+    )
+
+
+@rule(
     "devices.collectives-missing",
     "error",
     f"{_TROUBLESHOOT}:488-500",
@@ -365,6 +389,7 @@ RULES = (
     kernel_6_18,
     driver_not_reloaded,
     fork_unsafe_kernel,
+    runtime_missing,
     collectives_missing,
     no_efa,
     hardware_errors,

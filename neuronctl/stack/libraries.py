@@ -7,25 +7,34 @@ import re
 from pathlib import Path
 
 from neuronctl.host import Host
+from neuronctl.machine.driver import library_folders
 from neuronctl.stack.version import release
 
-_LIBRARIES = "/opt/aws/neuron/lib"
 _DPKG_STATUS = "/var/lib/dpkg/status"
 
 
 def library_version(host: Host, library: str, package: str) -> str | None:
     """The version of a library such as `libnrt.so`, None where it is not installed or does not say.
 
-    By the name of its file, else by what dpkg says of its package; what another package manager knows is not
-    asked, because that takes a process.
+    By the name of its file in the first folder that has it, else by what dpkg says of its package; what
+    another package manager knows is not asked, because that takes a process.
     """
-    try:
-        names = os.listdir(host.path(_LIBRARIES))
-    except OSError:
-        names = []
+    for folder in library_folders(host):
+        try:
+            names = [each for each in os.listdir(folder) if each == library or each.startswith(f"{library}.")]
+        except OSError:
+            continue
+        if names:
+            return _named_version(library, names, folder)
+    return _dpkg_version(host, package)
+
+
+def _named_version(library: str, names: list[str], folder: Path) -> str | None:
+    """The highest version in the names of these files, and of what they are links to."""
     named = re.compile(re.escape(library) + r"\.(\d+\.\d+(?:\.\d+)*)")
-    versions = [found.group(1) for name in names if (found := named.fullmatch(name))]
-    return max(versions, key=release) if versions else _dpkg_version(host, package)
+    meant = [os.path.basename(os.path.realpath(folder / name)) for name in names]
+    versions = [found.group(1) for name in (*names, *meant) if (found := named.fullmatch(name))]
+    return max(versions, key=release, default=None)
 
 
 def _dpkg_version(host: Host, package: str) -> str | None:

@@ -15,8 +15,17 @@ GIB = 2**30
 ENGINE = "engine: {tensor_parallel_size: 2, max_model_len: 128, max_num_seqs: 4}"
 
 
-def make_root(root: Path, instance_name: str = "inf2.xlarge", *, devices: bool = True) -> Path:
-    """What Linux and the driver show of an instance; `devices=False` is a machine of another kind."""
+def make_root(
+    root: Path,
+    instance_name: str = "inf2.xlarge",
+    *,
+    devices: bool = True,
+    runtime: str | None = "2.30.51.0",
+) -> Path:
+    """What Linux and the driver show of an instance; `devices=False` is a machine of another kind.
+
+    `runtime` is the version of libnrt.so, None where it is not installed.
+    """
     instance = find_instance(instance_name)
 
     def write(path: str, text: str = "") -> None:
@@ -45,6 +54,8 @@ def make_root(root: Path, instance_name: str = "inf2.xlarge", *, devices: bool =
         for counter in ("mem_ecc_uncorrected", "sram_ecc_uncorrected"):
             write(f"/sys/devices/virtual/neuron_device/neuron{index}/stats/hardware/{counter}/total", "0\n")
     write("/opt/aws/neuron/lib/libnccom.so.2.28.0")
+    if runtime is not None:
+        write(f"/opt/aws/neuron/lib/libnrt.so.{runtime}")
     cores = instance.logical_cores[instance.lnc_default] // instance.devices
     listing = [
         {

@@ -41,13 +41,13 @@ def machine(neuron_serving: tuple[Path, Path], tmp_path: Path) -> Iterator[Machi
         devices: bool = True,
     ) -> NeuronTerminal:
         model, python = neuron_serving
-        root = make_root(tmp_path / "root", instance, devices=devices)
+        root = make_root(tmp_path / "root", instance, devices=devices, runtime=runtime)
         if sdk is not None:
             python = make_sdk(tmp_path / "sdk", sdk, plugin)
         if devices:
             write(root, "/sys/module/neuron/version", f"{driver}\n")
             add_modinfo(root, driver)
-        if runtime is not None:
+        if runtime is not None and not devices:
             write(root, f"/opt/aws/neuron/lib/libnrt.so.{runtime}")
         one = NeuronTerminal(tmp_path / "t", model, python, root=root)
         made.append(one)
@@ -167,6 +167,28 @@ def test_no_driver(machine: Machine) -> None:
     said.expect(30)
     assert "devices.driver-missing" in said.out
     assert "install aws-neuronx-dkms, then sudo modprobe neuron" in said.out
+
+
+def test_no_runtime_stops_everything(machine: Machine) -> None:
+    said = machine(runtime=None).run("doctor", QUIET)
+    said.expect(30, "error devices.runtime-missing: the runtime, libnrt.so, is neither in LD_LIBRARY_PATH")
+    assert "try: install aws-neuronx-runtime-lib" in said.out
+    assert "2.27.4.0 is loaded, as on disk; no runtime is found" in said.out
+
+
+def test_a_runtime_that_ld_library_path_leads_to(machine: Machine, tmp_path: Path) -> None:
+    one = machine(runtime=None)
+    write(tmp_path, "/runtime/libnrt.so.2.30.51.0")
+    said = one.run("doctor", QUIET, env={"LD_LIBRARY_PATH": str(tmp_path / "runtime")})
+    said.expect(0, "2.27.4.0 is loaded, as on disk; runtime 2.30.51.0")
+
+
+def test_a_broken_python_says_nothing_about_the_runtime(machine: Machine, tmp_path: Path) -> None:
+    write(tmp_path, "/broken/python", "#!/bin/sh\nexit 1\n")
+    (tmp_path / "broken" / "python").chmod(0o755)
+    said = machine().run("doctor", QUIET, "--python", str(tmp_path / "broken" / "python"))
+    said.expect(31, "2.27.4.0 is loaded, as on disk; runtime 2.30.51.0")
+    assert "runtime-missing" not in said.out
 
 
 def test_a_driver_too_old(machine: Machine) -> None:

@@ -15,13 +15,16 @@ from neuronctl.machine.process import Process, read_process
 from neuronctl.machine.server_process import find_servers
 from neuronctl.result import Finding
 from neuronctl.rules import container, devices, machine
-from neuronctl.stack.installation import IMPORT_NAMES
+from neuronctl.stack.libraries import library_version
 
 _TROUBLESHOOT = "sdk:neuron-runtime/nrt-troubleshoot.rst"
 
 
 def _neuron_machine(facts: Facts) -> Machine:
-    """This machine. Raises NotHere where nobody means to run on a Neuron device, CannotTell where it hangs."""
+    """This machine.
+
+    Raises NotHere where nobody means to run on a Neuron device, CannotTell where what would tell that hangs.
+    """
     found = facts.machine()
     if facts.backend == "cpu" and not found.is_neuron:
         _demand(found, "devices", "driver", "instance_name")
@@ -82,20 +85,21 @@ DISK_UNKNOWN = Trouble(
     "modinfo does not tell which driver is on disk: whether a newer one waits to be loaded stays unknown.",
     f"{_TROUBLESHOOT}:95-121",
 )
-NO_RUNTIME = Trouble(
-    "devices.no-runtime",
-    "warning",
-    "The Neuron runtime is not found where AWS's package has it.",
-    "reference: neuron_ls (runtime_version)",
+RUNTIME_HIDDEN = Trouble(
+    "devices.runtime-version-hidden",
+    "info",
+    "The runtime's version is not in the name of libnrt.so, so that it is not compared with the driver.",
+    "neuronctl: AWS's package names the file libnrt.so.VERSION",
 )
 
 
 @check(
     "driver",
     "The Neuron driver and the runtime",
-    finds=(DRIVER_HIDDEN, DISK_UNKNOWN, NO_RUNTIME),
+    finds=(DRIVER_HIDDEN, DISK_UNKNOWN, RUNTIME_HIDDEN),
     rules=(
         devices.driver_missing,
+        devices.runtime_missing,
         devices.driver_too_old,
         devices.driver_too_new,
         devices.driver_not_reloaded,
@@ -104,16 +108,15 @@ NO_RUNTIME = Trouble(
     timeout_s=FACTS_S,
 )
 def driver(facts: Facts) -> Seen:
-    """The driver that is loaded, against the one on disk, the runtime of the serving Python, and the kernel.
+    """The driver that is loaded, against the one on disk, the runtime library, and the kernel.
 
     The loaded one is what `/sys/module/neuron/version` says, the one on disk what modinfo says; the runtime
-    is libnrt.so of this machine or image. Which of them go together is in the table of versions
-    (compat.yaml). A container uses its host's driver: it cannot bring one.
+    is libnrt.so: the one that LD_LIBRARY_PATH leads to, else that of AWS's package. Which of them go together
+    is in the table of versions (compat.yaml). A container uses its host's driver: it cannot bring one.
     """
     found = _neuron_machine(facts)
     _demand(found, "driver")
-    stack = facts.usable_stack
-    runtime = stack.runtime if stack else None
+    runtime = library_version(facts.host, "libnrt.so", "aws-neuronx-runtime-lib")
     data: dict[str, object] = {
         "loaded": found.driver,
         "installed": found.driver_installed,
@@ -124,13 +127,8 @@ def driver(facts: Facts) -> Seen:
         hidden = DRIVER_HIDDEN("/dev/neuron* is here, and /sys/module/neuron/version tells no version")
         return Seen("none is loaded", (hidden,) if found.devices else (), data=data)
     findings: list[Finding] = []
-    if runtime is None and stack is not None and not stack.versions.keys().isdisjoint(IMPORT_NAMES):
-        findings.append(
-            NO_RUNTIME(
-                "libnrt.so is not in /opt/aws/neuron/lib, and dpkg does not know aws-neuronx-runtime-lib",
-                fix="install aws-neuronx-runtime-lib; in a container take one of AWS's images",
-            )
-        )
+    if runtime is None and found.has_runtime:
+        findings.append(RUNTIME_HIDDEN("libnrt.so is here, and the name of its file tells no version"))
     says = f"{found.driver} is loaded"
     if found.driver_installed:
         same = found.driver_installed == found.driver
@@ -142,7 +140,10 @@ def driver(facts: Facts) -> Seen:
             )
         )
         says += ", which one is on disk is not known"
-    says += f"; runtime {runtime}" if runtime else "; no runtime is found"
+    if found.has_runtime is False:
+        says += "; no runtime is found"
+    else:
+        says += f"; runtime {runtime}" if runtime else "; which runtime is not known"
     return Seen(says, tuple(findings), data=data)
 
 

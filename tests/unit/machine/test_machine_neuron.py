@@ -379,16 +379,18 @@ def test_the_rest_of_the_machine(world: World) -> None:
 @pytest.mark.parametrize(
     ("file", "text"),
     [
-        ("/elsewhere/libnccom.so.2.33.10", ""),
-        ("/etc/ld.so.cache", "glibc-ld.so.cache1.1\0\xfflibnccom.so.2\0/usr/local/lib/libnccom.so.2"),
+        ("/elsewhere/NAME.2.33.10", ""),
+        ("/etc/ld.so.cache", "glibc-ld.so.cache1.1\0\xffNAME.2\0/usr/local/lib/NAME.2"),
     ],
 )
-def test_collectives_may_lie_elsewhere(world: World, file: str, text: str) -> None:
+@pytest.mark.parametrize(("name", "fact"), [("libnccom.so", "has_collectives"), ("libnrt.so", "has_runtime")])
+def test_a_library_may_lie_elsewhere(world: World, name: str, fact: str, file: str, text: str) -> None:
     here = world.set_variable("LD_LIBRARY_PATH", f":{world.path('/missing')}:{world.path('/elsewhere')}")
-    here.write("/etc/ld.so.cache", "glibc-ld.so.cache1.1\0libnrt.so.1")
-    assert detect_machine(here).has_collectives is False
-    here.write(file, text)
-    assert detect_machine(here).has_collectives is True
+    here.write("/etc/ld.so.cache", "glibc-ld.so.cache1.1\0libother.so.1")
+    here.write(f"/elsewhere/{name}x.1", "")
+    assert getattr(detect_machine(here), fact) is False
+    here.write(file.replace("NAME", name), text.replace("NAME", name))
+    assert getattr(detect_machine(here), fact) is True
 
 
 def test_a_container_of_aws_is_known_by_its_entry_point(world: World) -> None:

@@ -210,6 +210,17 @@ def test_devices_fork_unsafe_kernel(tmp_path: Path) -> None:
     assert one(tmp_path, rule, machine={**old, "kernel": "5.15.0-1080-aws"}) is None
 
 
+def test_devices_runtime_missing(tmp_path: Path) -> None:
+    rule, without = "devices.runtime-missing", {"has_runtime": False, "devices": devices(0, cores=2)}
+    finding = said(tmp_path, rule, TP4, machine=without)
+    assert finding.severity == "error"
+    assert "libnrt.so, is neither in LD_LIBRARY_PATH" in finding.message
+    assert str(finding.fix).startswith("install aws-neuronx-runtime-lib")
+    assert one(tmp_path, rule, TP4, machine={**without, "has_runtime": True}) is None
+    assert one(tmp_path, rule, TP4, machine={**without, "devices": ()}) is None, "a driver is wanted first"
+    assert one(tmp_path, rule, TP4) is None
+
+
 def test_devices_collectives_missing(tmp_path: Path) -> None:
     rule, without = "devices.collectives-missing", {"has_collectives": False}
     finding = said(tmp_path, rule, TP4, machine=without)

@@ -137,6 +137,19 @@ def test_the_runtime_by_its_files(world: World) -> None:
     assert (stack.runtime, stack.collectives) == ("2.33.10.0", "2.33.9")
 
 
+def test_the_runtime_that_is_loaded_is_the_first(world: World) -> None:
+    world.install("vllm_neuron-0.5.3")
+    world.write("opt/aws/neuron/lib/libnrt.so.2.33.10.0", "")
+    world.write("elsewhere/libnrt.so.2.29.40.0", "")
+    (world.root / "mine").mkdir()
+    (world.root / "mine" / "libnrt.so.1").symlink_to(world.root / "elsewhere" / "libnrt.so.2.29.40.0")
+    world.environ["LD_LIBRARY_PATH"] = f"{world.root / 'nowhere'}:{world.root / 'mine'}"
+    assert world.stack().runtime == "2.29.40.0"
+    (world.root / "mine" / "libnrt.so.1").unlink()
+    (world.root / "mine" / "libnrt.so").touch()
+    assert world.stack().runtime is None, "a file whose name tells no version comes first"
+
+
 DPKG = """Package: aws-neuronx-runtime-lib
 Status: install ok installed
 Version: 2.32.31.0-0234f5ed2
