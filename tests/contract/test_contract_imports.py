@@ -38,7 +38,7 @@ PLACES = {part: (height, group) for height, layer in enumerate(LAYERS) for group
 # What costs seconds to import, or belongs to the serving Python with its own versions. Whole files that run
 # there as children are the exception.
 NEVER = {"vllm", "torch", "transformers", "numpy", "gguf", "safetensors", "neuronx_distributed", "pydantic"}
-CHILD_SCRIPTS = {"model/gguf_weights.py", "child_guard.py", "backends/nxdi_child.py"}
+CHILD_SCRIPTS = {"model/gguf_weights.py", "child_guard.py", "backends/nxdi_child.py", "bench/vllm_child.py"}
 
 
 def modules() -> list[Path]:
