@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from neuronctl.process_group import end_group
+from neuronctl.process_group import end_group, exit_code
 
 if TYPE_CHECKING:
     import subprocess
@@ -36,8 +36,7 @@ def end_running() -> None:
     try:
         _has_ended.append(True)
         for child in tuple(_running):
-            if child.poll() is None:
-                end_group(child, term_s=0, kill_s=0.0)
+            end_group(child, term_s=0, kill_s=0.0)
     finally:
         if is_alone:
             _starts.release()
@@ -65,9 +64,10 @@ class Finished:
 def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], cwd: Path) -> Finished:
     """Run `argv` without stdin until it ends; never raises for what the command does.
 
-    It gets a session of its own, and is killed with all that it started after `timeout_s` seconds, or when it
-    prints without end. One that cannot be killed, as the kernel's wait for a driver cannot be interrupted, is
-    left behind. A command that cannot be started answers with returncode 127 and the reason in stderr.
+    It gets a session of its own, and is killed after `timeout_s` seconds, or when it prints without end.
+    However it ends, what it started ends with it. One that cannot be killed, as the kernel's wait for a
+    driver cannot be interrupted, is left behind. A command that cannot be started answers with returncode 127
+    and the reason in stderr.
     """
     import subprocess
 
@@ -94,8 +94,7 @@ def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], 
         why = _drain(child, texts, deadline, timeout_s)
         hangs = why is not None and time.monotonic() >= deadline
     finally:
-        if child.poll() is None:
-            end_group(child, term_s=0, kill_s=_DEATH_S)
+        end_group(child, term_s=0, kill_s=_DEATH_S)
         _running.discard(child)
         for stream in texts:
             with suppress(OSError):
@@ -125,7 +124,7 @@ def _drain(
             if left_s <= 0:
                 return f"did not answer in {timeout_s:g} s"
             ready = selector.select(min(left_s, 0.1))
-            if not ready and child.poll() is not None:
+            if not ready and exit_code(child) is not None:
                 return None  # what it started may hold the streams open when it has ended
             for key, _ in ready:
                 read = os.read(key.fd, 1 << 16)
@@ -134,10 +133,11 @@ def _drain(
                 texts[key.fileobj] += read  # type: ignore[index]
             if sum(map(len, texts.values())) > _MOST_BYTES:
                 return f"printed more than {_MOST_BYTES >> 20} MiB and was stopped"
-    import subprocess
-
-    try:
-        child.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return f"did not answer in {timeout_s:g} s"
+    # It is not waited for: its number must name nobody else until its group is killed.
+    pause_s = 0.0005
+    while exit_code(child) is None:
+        if time.monotonic() >= deadline:
+            return f"did not answer in {timeout_s:g} s"
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 0.02)
     return None

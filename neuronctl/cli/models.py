@@ -92,9 +92,9 @@ def download(
 
 def list_cached(call: Invocation) -> Result:
     """The models in the hub's cache."""
-    from neuronctl.model.hub_setting import check_numbers
+    from neuronctl.model.hub_setting import check_importable
 
-    check_numbers(call.host)
+    check_importable(call.host)
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

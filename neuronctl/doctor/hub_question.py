@@ -9,6 +9,7 @@ from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
 from neuronctl.model.hub_error import Asked, in_plain_words
 from neuronctl.model.hub_place import offline_by
+from neuronctl.model.hub_setting import check_importable
 
 if TYPE_CHECKING:
     from neuronctl.model.hub_answer import Answer
@@ -29,6 +30,7 @@ def demand_online(host: Host) -> None:
 
 def ask(path: str, host: Host, *, token: str | None = None) -> Answer:
     """The hub's answer; see model/hub_answer.py. The client is loaded only now: it takes half a second."""
+    check_importable(host)
     from neuronctl.model import hub_answer
 
     return hub_answer.ask_hub(path, host, token=token)
@@ -36,4 +38,6 @@ def ask(path: str, host: Host, *, token: str | None = None) -> Answer:
 
 def why_no_answer(error: Exception, host: Host) -> ModelNotResolved:
     """What `ask` raised, in words."""
+    if isinstance(error, ModelNotResolved):
+        return error
     return in_plain_words(error, Asked("an answer of the hub", None), host)

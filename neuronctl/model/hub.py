@@ -26,7 +26,7 @@ from neuronctl.model.hub_place import (
     offline_error,
     snapshot_folder,
 )
-from neuronctl.model.hub_setting import check_numbers
+from neuronctl.model.hub_setting import check_importable
 from neuronctl.model.hub_stream import open_stream
 from neuronctl.model.listing import HubFile, Listing, TensorRow, is_commit
 from neuronctl.model.patience import UNTOLD_S, Waiting
@@ -58,7 +58,7 @@ def look_up(repo_id: str, revision: str | None, host: Host, *, tell: Tell | None
 
     Raises ModelNotResolved, with what to do about it: also where `HF_HUB_OFFLINE` forbids to ask.
     """
-    check_numbers(host)
+    check_importable(host)
     asked = Asked(repo_id, revision)
     if variable := offline_by(host):
         raise offline_error(f"{variable} forbids to ask the hub for {asked}", variable)
@@ -77,7 +77,7 @@ def fetch_facts(listing: Listing, host: Host, *, tell: Tell | None = None) -> Pa
 
     What is there by its name and size is not looked into. Raises ModelNotResolved.
     """
-    check_numbers(host)
+    check_importable(host)
     snapshot = snapshot_folder(listing.repo_id, listing.commit, host)
     names = [
         name for name in small_files(listing.files) if (listing.files[name].size_bytes or 0) <= _FACTS_BYTES

@@ -15,8 +15,10 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA
 _NUMBERS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_LOCAL_DIR_AUTO_SYMLINK_THRESHOLD")
 
 
-def check_numbers(host: Host) -> None:
+def check_importable(host: Host) -> None:
     """Raise ModelNotResolved for a variable with which the client could not even be imported."""
+    if (endpoint := host.environ.get("HF_ENDPOINT")) and not _can_be_split(endpoint):
+        raise _bad_endpoint(endpoint)
     for name in _NUMBERS:
         said = host.environ.get(name)
         try:
@@ -38,7 +40,7 @@ def find_bad_setting(host: Host) -> ModelNotResolved | None:
     """
     said = host.environ
     if (endpoint := said.get("HF_ENDPOINT")) and not _is_address(endpoint, ("http", "https")):
-        return _bad("HF_ENDPOINT", endpoint, "is no address", "as in HF_ENDPOINT=https://huggingface.co")
+        return _bad_endpoint(endpoint)
     for name in _PROXIES:
         proxy = said.get(name)
         if proxy and not _is_address(proxy if "://" in proxy else f"http://{proxy}", _PROXY_SCHEMES):
@@ -47,6 +49,10 @@ def find_bad_setting(host: Host) -> ModelNotResolved | None:
         if (path := said.get(name)) and not host.expand(path).exists():
             return _bad(name, path, "is not there", "to a file with certificates")
     return None
+
+
+def _bad_endpoint(said: str) -> ModelNotResolved:
+    return _bad("HF_ENDPOINT", said, "is no address", "as in HF_ENDPOINT=https://huggingface.co")
 
 
 def _bad(name: str, said: str, why: str, to_what: str) -> ModelNotResolved:
@@ -58,9 +64,15 @@ def _bad(name: str, said: str, why: str, to_what: str) -> ModelNotResolved:
 
 
 def _is_address(said: str, schemes: tuple[str, ...]) -> bool:
+    if not _can_be_split(said):
+        return False
+    parts = urlsplit(said)
+    return parts.scheme in schemes and bool(parts.hostname)
+
+
+def _can_be_split(said: str) -> bool:
     try:
-        parts = urlsplit(said)
-        _ = parts.port  # raises ValueError for what is none
-        return parts.scheme in schemes and bool(parts.hostname)
+        _ = urlsplit(said).port  # raises ValueError for what is none
     except ValueError:
         return False
+    return True

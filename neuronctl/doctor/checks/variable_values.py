@@ -71,18 +71,21 @@ def variable_values(facts: Facts) -> Seen:
     """
     backend, said = facts.backend, find_said(facts)
     findings = list(_bad_port(said.get("VLLM_PORT")))
-    looked = 0
+    looked = {"VLLM_PORT"} & said.keys()
     if backend != "cpu":
         for one in neuron_variables(facts):
             variable = find_variable(one.name)
             if variable is None or variable.takes is None or not variable.is_read_by(backend):
                 continue
-            looked += 1
+            looked.add(one.name)
             findings += _bad_value(one, variable, facts)
         findings += _bad_sampling(said.get(_SAMPLING), facts)
+        looked |= {_SAMPLING} & said.keys()
     if backend == "cpu" and "VLLM_PORT" not in said:
         raise NotHere("the cpu backend reads none of Neuron's")
-    return Seen(f"{looked} looked at, {len(findings)} odd", tuple(findings), {"looked_at": looked})
+    count = len(looked)
+    says = f"{count} looked at, {len(findings) or 'none'} odd" if looked else "none is set that would do harm"
+    return Seen(says, tuple(findings), {"looked_at": count})
 
 
 def _bad_port(one: Said | None) -> Iterator[Finding]:

@@ -292,6 +292,19 @@ def test_odd_values(tmp_path: Path) -> None:
     assert str(found(outcome, "environment.odd-value", "warning").place).endswith("env.NEURON_RT_LOG_LEVEL")
 
 
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({}, "none is set that would do harm"),
+        ({"NEURON_RT_LOG_LEVEL": "debug"}, "1 looked at, none odd"),
+        ({"NEURON_RT_LOG_LEVEL": "LOUD"}, "1 looked at, 1 odd"),
+        ({"VLLM_PORT": "tcp://10.0.0.1:8000"}, "1 looked at, 1 odd"),
+    ],
+)
+def test_how_many_values_were_looked_at(tmp_path: Path, environ: dict[str, str], says: str) -> None:
+    assert look(variable_values, tmp_path, environ).says == says
+
+
 def test_a_long_value_is_cut(tmp_path: Path) -> None:
     outcome = look(variable_values, tmp_path, {"NEURON_RT_LOG_LEVEL": "x" * 5000})
     assert len(found(outcome, "environment.odd-value", "warning").message) < 250

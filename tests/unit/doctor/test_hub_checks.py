@@ -91,6 +91,16 @@ def test_a_hub_that_answers(facts: Facts, hub_says: Say) -> None:
     assert (seen.findings, seen.data["reachable"]) == ((), True)
 
 
+@pytest.mark.parametrize("address", ["http://[::1", "http://hub:port", "http://[no]/"])
+def test_an_address_that_cannot_be_is_no_mistake_of_neuronctl_s(tmp_path: Path, address: str) -> None:
+    facts = Facts(sample_host(tmp_path, {"HF_ENDPOINT": address}))
+    [finding] = hub.look(facts).findings
+    assert finding.message == f"HF_ENDPOINT={address} is no address"
+    for check in (token, clock):
+        with pytest.raises(CannotTell, match="is no address"):
+            check.look(facts)
+
+
 def test_a_hub_that_wants_to_know_who_asks_is_reached(facts: Facts, hub_says: Say) -> None:
     hub_says(answer(401, "{}"))
     assert not hub.look(facts).findings

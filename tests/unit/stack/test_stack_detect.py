@@ -165,7 +165,12 @@ def test_a_named_interpreter_that_is_not_there(world: World, said: str) -> None:
     ("answer", "said"),
     [
         (Finished(1, "", "Traceback\nFatal: no encodings"), "it ended with 1, saying: Fatal: no encodings"),
-        (Finished(None, "", ""), "it did not answer in 20 s, saying: nothing"),
+        (Finished(None, "", "", "did not answer in 20 s"), "it did not answer in 20 s"),
+        (
+            Finished(None, "y\n" * 99, "", "printed more than 8 MiB and was stopped"),
+            "it printed more than 8 MiB",
+        ),
+        (Finished(1, "", "x" * 9999), "saying: " + "x" * 200),
         (Finished(127, "", "Permission denied"), "it ended with 127, saying: Permission denied"),
         (Finished(0, "hello", ""), "it ended with 0, saying: nothing"),
         (Finished(0, "[1, 2]", "a warning"), "saying: a warning"),
