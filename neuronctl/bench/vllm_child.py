@@ -5,7 +5,7 @@
 vLLM's own arguments, datasets, requests and clock are used; importing them takes ten seconds, so it is done
 once for all jobs. A job is a file `NAME.job` in FOLDER: {"argv": [...], "dataset": path or null}. It ends
 with the file `NAME.done`: {"cpu_s": processor time of the sending, "error": text or null, "ignored": options
-that this vLLM does not have}. The file `version` says that vLLM is imported. neuronctl cannot be imported here.
+that this vLLM does not have}. The file `version` says that vLLM is imported. neuronctl cannot be imported.
 
 Three things are changed, in memory:
 
