@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,23 +36,30 @@ if TYPE_CHECKING:
 class Served:
     """How serving ended.
 
-    `stopped_by` is the signal that ended it, as a number. `hit` says that the artifact was there before;
-    `repaired` that it did not load and was compiled once more; `compiled_again` that vLLM compiled although
-    it had been given an artifact.
+    `stopped_by` is the signal that ended it, as a number, None where what was to be done with it was done.
+    `hit` says that the artifact was there before; `repaired` that it did not load and was compiled once more;
+    `compiled_again` that vLLM compiled although it had been given an artifact. `compile_s` is what compiling
+    took, None for a hit; `phases_s` what each phase of the start took; `peak_memory_bytes` what the server's
+    processes had at most.
     """
 
     url: str
     log: Path
     ready_after_s: float | None
     restarts: int
-    stopped_by: int
+    stopped_by: int | None
     hit: bool
     repaired: bool
     compiled_again: bool
+    compile_s: float | None
+    phases_s: Mapping[str, float]
+    peak_memory_bytes: int
 
     @property
     def exit_code(self) -> Exit:
         """130 after ^C, 143 after any other request to stop."""
+        if self.stopped_by is None:
+            return Exit.DONE
         return Exit.INTERRUPTED if self.stopped_by == signal.SIGINT else Exit.TERMINATED
 
 
@@ -86,8 +93,15 @@ def check_address(plan: Plan, host: Host) -> None:
         )
 
 
-def serve_plan(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: float | None = None) -> Served:
-    """Serve until asked to stop.
+def serve_plan(
+    plan: Plan,
+    host: Host,
+    *,
+    tell: Tell,
+    lock_timeout_s: float | None = None,
+    when_ready: Callable[[], None] | None = None,
+) -> Served:
+    """Serve until asked to stop; with `when_ready`, until that returns, which is called in a thread.
 
     An artifact that does not load is put into quarantine, compiled once more and served, unless the policy
     is cached-only. Raises what compile_artifact raises, ServerNotReady, OutOfHostMemory, and
@@ -95,11 +109,11 @@ def serve_plan(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: float | No
     """
     if plan.profile.shape.artifacts.policy == "never":
         write_files(plan)
-        return _serve_once(plan, host, None, tell, hit=False, repaired=False)
+        return _serve_once(plan, host, None, tell, when_ready, repaired=False)
     compiled = compile_artifact(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
     _tell_artifact(compiled, tell)
     try:
-        return _serve_once(plan, host, compiled, tell, hit=not compiled.built, repaired=False)
+        return _serve_once(plan, host, compiled, tell, when_ready, repaired=False)
     except _LoadFailed as failed:
         if compiled.artifact is None:
             raise _named_does_not_load(compiled, failed) from None
@@ -107,7 +121,7 @@ def serve_plan(plan: Plan, host: Host, *, tell: Tell, lock_timeout_s: float | No
     compiled = compile_artifact(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
     _tell_artifact(compiled, tell)
     try:
-        return _serve_once(plan, host, compiled, tell, hit=False, repaired=True)
+        return _serve_once(plan, host, compiled, tell, when_ready, repaired=True)
     except _LoadFailed as failed:
         raise failed.error from None
 
@@ -185,10 +199,17 @@ def _quarantine(plan: Plan, host: Host, artifact: Artifact, failed: _LoadFailed,
 
 
 def _serve_once(
-    plan: Plan, host: Host, compiled: Compiled | None, tell: Tell, *, hit: bool, repaired: bool
+    plan: Plan,
+    host: Host,
+    compiled: Compiled | None,
+    tell: Tell,
+    when_ready: Callable[[], None] | None,
+    *,
+    repaired: bool,
 ) -> Served:
     """One server from its start to its end. Raises _LoadFailed if it died while reading the artifact."""
     from neuronctl.artifacts.disk import using
+    from neuronctl.serving.state import Status
 
     backend = backend_named(plan.backend)
     tree = compiled.tree if compiled is not None else None
@@ -198,8 +219,8 @@ def _serve_once(
             launch = backend.serve_launch(plan, host, tree, work=run.work, api_key=key, log=run.log)
         tell(Message(f"log: {run.log}"))
         watched = _Watched(plan, host, tree, run, tell)
-        outcome = _supervise(plan, host, launch, key, compiled, watched)
-    if outcome.stopped_by is None:
+        outcome = _supervise(plan, host, launch, key, compiled, watched, when_ready)
+    if outcome.stopped_by is None and not (when_ready and outcome.status is Status.STOPPED):
         raise _failure(plan, outcome, tree, run.log)
     return Served(
         url=server_url(plan),
@@ -207,9 +228,12 @@ def _serve_once(
         ready_after_s=outcome.ready_after_s,
         restarts=outcome.restarts,
         stopped_by=outcome.stopped_by,
-        hit=hit,
+        hit=compiled is not None and not compiled.built and not repaired,
         repaired=repaired,
         compiled_again=watched.compiled_again,
+        compile_s=compiled.took_s if compiled is not None and compiled.built else None,
+        phases_s=outcome.phases_s,
+        peak_memory_bytes=outcome.peak_memory_bytes,
     )
 
 
@@ -255,7 +279,13 @@ class _Watched:
 
 
 def _supervise(
-    plan: Plan, host: Host, launch: Launch, key: str | None, compiled: Compiled | None, watched: _Watched
+    plan: Plan,
+    host: Host,
+    launch: Launch,
+    key: str | None,
+    compiled: Compiled | None,
+    watched: _Watched,
+    when_ready: Callable[[], None] | None,
 ) -> Outcome[None]:
     from neuronctl.backends.smoke import PROMPTS, TIMEOUT_S, run_smoke_test
     from neuronctl.serving.answering import until_answers, until_speaks, while_healthy
@@ -276,7 +306,7 @@ def _supervise(
         phases=backend.phases(compiling=compiled is None),
         marks=backend.serving_marks() if compiled is not None else (),
     )
-    return supervise(server, host, policy=policy, tell=watched.follow)
+    return supervise(server, host, policy=policy, tell=watched.follow, when_ready=when_ready)
 
 
 def _failure(

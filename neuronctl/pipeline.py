@@ -190,7 +190,7 @@ def compile_request(
     """profile → model → plan → artifact."""
     from neuronctl.compiling import compile_artifact
 
-    plan = _ready_plan(request, host, tell, serving=False)
+    plan = ready_plan(request, host, tell, serving=False)
     return plan, compile_artifact(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
 
 
@@ -200,7 +200,7 @@ def serve_request(
     """profile → model → plan → artifact → server; returns when the server has ended."""
     from neuronctl.launching import check_address, serve_plan
 
-    plan = _ready_plan(request, host, tell, serving=True)
+    plan = ready_plan(request, host, tell, serving=True)
     check_address(plan, host)
     return plan, serve_plan(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
 
@@ -334,7 +334,7 @@ def _with_news(plan: Plan, request: Request, host: Host, tell: Tell) -> Plan:
     return plan
 
 
-def _ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> Plan:
+def ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> Plan:
     """A plan without errors whose model has its weights here.
 
     Errors are found before anything is downloaded where the model's configuration is known already.

@@ -16,6 +16,9 @@ Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Natural = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
+Milliseconds = Annotated[float, Meta(gt=0, le=1e9)]
+Dollars = Annotated[float, Meta(gt=0, le=1e6)]
+Rate = Annotated[float, Meta(gt=0, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=7 * 24 * 3600)]
 Gibibytes = Annotated[float, Meta(ge=0)]
 Variable = Annotated[
@@ -331,6 +334,67 @@ class ArtifactsSection(Section, frozen=True, kw_only=True):
     ] = "auto"
 
 
+class GoodputSection(Section, frozen=True, kw_only=True):
+    """What counts as a good answer, in milliseconds."""
+
+    ttft: Annotated[Milliseconds | None, Meta(description="Time to first token, ms.")] = None
+    tpot: Annotated[Milliseconds | None, Meta(description="Time per output token, ms.")] = None
+    e2el: Annotated[Milliseconds | None, Meta(description="The whole answer, ms.")] = None
+
+
+class BenchSection(Section, frozen=True, kw_only=True):
+    """What `neuronctl bench` sends."""
+
+    dataset_name: Annotated[
+        Literal["random", "shared-prefix", "jsonl", "sharegpt"],
+        Meta(
+            description="`random`: random tokens of the lengths below; `shared-prefix`: the same, behind a "
+            "common beginning; `jsonl`: your own prompts; `sharegpt`: a file of that form."
+        ),
+    ] = "random"
+    dataset_path: Annotated[
+        FilePath | None,
+        Meta(description="The file, for `jsonl` and `sharegpt`.", examples=["./prompts.jsonl"]),
+    ] = None
+    input_len: Annotated[
+        Positive | tuple[Positive, ...],
+        Meta(description="Tokens of each prompt; of several each is measured. Not said: see docs/bench.md."),
+    ] = ()
+    output_len: Annotated[
+        Positive | tuple[Positive, ...],
+        Meta(description="Tokens of each answer; of several each is measured. Not said: 128 where it fits."),
+    ] = ()
+    prefix_len: Annotated[
+        Natural, Meta(description="Tokens before `input_len` that all prompts share (`shared-prefix`).")
+    ] = 0
+    max_concurrency: Annotated[
+        Positive | tuple[Positive, ...],
+        Meta(description="Requests at once; of several each is measured. Not said: see docs/bench.md."),
+    ] = ()
+    request_rate: Annotated[
+        Rate | tuple[Rate, ...],
+        Meta(description="Requests a second, sent whether answered or not; of several each is measured."),
+    ] = ()
+    num_prompts: Annotated[
+        Positive | None, Meta(description="Requests of a run. Not said: four for each at once, 32 at least.")
+    ] = None
+    repeats: Annotated[Positive, Meta(description="Runs of each point: their spread is the noise.")] = 3
+    seed: Annotated[Natural, Meta(description="Of random prompts and their order.")] = 0
+    ignore_eos: Annotated[
+        bool, Meta(description="Whether each answer is as long as asked for, whatever the model says.")
+    ] = True
+    api: Annotated[Literal["completions", "chat"], Meta(description="Which endpoint is asked.")] = (
+        "completions"
+    )
+    goodput: Annotated[GoodputSection, Meta(description="The objective that goodput counts by.")] = field(
+        default_factory=GoodputSection
+    )
+    price_per_hour: Annotated[
+        Dollars | None, Meta(description="US dollars for an hour of the whole instance.")
+    ] = None
+    timeout_s: Annotated[Seconds, Meta(description="Seconds that one run may take.")] = 3600.0
+
+
 class ProfileShape(Section, frozen=True, kw_only=True):
     """A whole profile."""
 
@@ -378,6 +442,6 @@ class ProfileShape(Section, frozen=True, kw_only=True):
             examples=[{"OMP_NUM_THREADS": "8"}],
         ),
     ] = field(default_factory=dict)
-    bench: Annotated[dict[Text, Any], Meta(description="Settings of `neuronctl bench`.")] = field(
-        default_factory=dict
+    bench: Annotated[BenchSection, Meta(description="What `neuronctl bench` sends.")] = field(
+        default_factory=BenchSection
     )
