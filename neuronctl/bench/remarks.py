@@ -1,0 +1,170 @@
+"""Remarks: what whoever reads a result must know before its numbers. Pure rules over the numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from neuronctl.bench.measures import samples_needed
+from neuronctl.bench.schema import Delay, Point, Remark, Run
+
+# A client that used more of its one core than this had no time left to be punctual.
+CLIENT_IS_FULL = 0.8
+# A delay of the client that is more than this share of what was measured makes another number of it.
+_DELAY_SHARE = 0.1
+_SHORT = 0.98
+_KEPT_UP = 0.9
+
+
+def remarks(points: Sequence[Point], delays: Sequence[Delay], why_partial: str | None) -> tuple[Remark, ...]:
+    """All remarks, the worst first."""
+    found = [
+        *_partial(why_partial),
+        *_errors(points),
+        *_saturated(points),
+        *_delayed(points, delays),
+        *_short_answers(points),
+        *_other_prompts(points),
+        *_behind(points),
+        *_few(points),
+        *_once(points),
+    ]
+    order = ("error", "warning", "info")
+    return tuple(sorted(found, key=lambda remark: order.index(remark.severity)))
+
+
+def _partial(why: str | None) -> Iterator[Remark]:
+    if why is not None:
+        yield Remark(id="partial", severity="error", text=f"this is not all that was asked for: {why}")
+
+
+def _errors(points: Sequence[Point]) -> Iterator[Remark]:
+    for point in points:
+        kinds: Counter[str] = Counter()
+        for run in point.runs:
+            kinds.update(run.errors)
+        if kinds:
+            sent = sum(run.requests for run in point.runs)
+            named = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(4))
+            yield Remark(
+                id="errors",
+                severity="error",
+                text=f"{point.load.name}: {kinds.total()} of {sent} requests got no whole answer ({named}); "
+                "times are those of the others",
+            )
+
+
+def _saturated(points: Sequence[Point]) -> Iterator[Remark]:
+    full = [
+        f"{point.load.name} ({worst:.0%} of a core)"
+        for point in points
+        if (worst := max((run.client_cpu or 0 for run in point.runs), default=0)) > CLIENT_IS_FULL
+    ]
+    if full:
+        yield Remark(
+            id="client-saturated",
+            severity="error",
+            text=f"the client was the limit, not the server: {', '.join(full)}. Measure from another machine, "
+            "or with fewer requests at once",
+        )
+
+
+def _delayed(points: Sequence[Point], delays: Sequence[Delay]) -> Iterator[Remark]:
+    by = {delay.concurrency: delay for delay in delays}
+    late = []
+    for point in points:
+        delay = by.get(point.load.concurrency or 0)
+        if delay is None or not (times := [run.ttft_s.p50 for run in point.runs if run.ttft_s]):
+            continue
+        if delay.ttft_s > _DELAY_SHARE * min(times):
+            late.append(f"{point.load.name}: {delay.ttft_s * 1000:.1f} of {min(times) * 1000:.0f} ms")
+    if late:
+        yield Remark(
+            id="client-delay",
+            severity="warning",
+            text="more than a tenth of the time to first token is the client's own, by the reference server: "
+            + "; ".join(late),
+        )
+
+
+def _short_answers(points: Sequence[Point]) -> Iterator[Remark]:
+    for point in points:
+        asked = point.load.output_tokens
+        had = sum(run.output_tokens for run in point.runs)
+        answers = sum(run.succeeded for run in point.runs)
+        if asked and answers and had < _SHORT * asked * answers:
+            yield Remark(
+                id="short-answers",
+                severity="warning",
+                text=f"{point.load.name}: answers had {had / answers:.1f} tokens of {asked}: the server ends "
+                "them earlier, so runs differ in work (ignore_eos is off, or not known to it)",
+            )
+
+
+def _other_prompts(points: Sequence[Point]) -> Iterator[Remark]:
+    for point in points:
+        load = point.load
+        answers = sum(run.succeeded for run in point.runs)
+        if load.input_tokens is None or not answers:
+            continue
+        asked = load.input_tokens + load.prefix_tokens
+        had = sum(run.input_tokens for run in point.runs) / answers
+        if abs(had - asked) > max(1.0, (1 - _SHORT) * asked):
+            yield Remark(
+                id="other-prompts",
+                severity="warning",
+                text=f"{load.name}: prompts had {had:.1f} tokens instead of {asked}: is --tokenizer the served "
+                "model's?",
+            )
+
+
+def _behind(points: Sequence[Point]) -> Iterator[Remark]:
+    for point in points:
+        rate = point.load.rate_rps
+        had = [run.request_rps for run in point.runs if run.requests > 1]
+        if rate is not None and had and max(had) < _KEPT_UP * rate:
+            yield Remark(
+                id="rate-not-reached",
+                severity="warning",
+                text=f"{point.load.name}: {max(had):.3g} of {rate:g} requests a second were answered: the "
+                "server does not keep up, or the run is too short to show that it does",
+            )
+
+
+@dataclass(frozen=True)
+class _Few:
+    key: str
+    share: float
+
+
+def _few(points: Sequence[Point]) -> Iterator[Remark]:
+    least = min((_samples(run) for point in points for run in point.runs), default=0)
+    if not least:
+        return
+    weak = [
+        one
+        for one in (_Few("p90", 0.9), _Few("p95", 0.95), _Few("p99", 0.99))
+        if least < samples_needed(one.share)
+    ]
+    if weak:
+        wants = ", ".join(f"{one.key} wants {samples_needed(one.share)}" for one in weak)
+        yield Remark(
+            id="few-samples",
+            severity="info",
+            text=f"the smallest run has {least} answers: {wants}, or one slow request more or less moves it",
+        )
+
+
+def _samples(run: Run) -> int:
+    return run.ttft_s.count if run.ttft_s else 0
+
+
+def _once(points: Sequence[Point]) -> Iterator[Remark]:
+    if points and min(len(point.runs) for point in points) < 2:
+        yield Remark(
+            id="one-run",
+            severity="info",
+            text="some points have one run only: nothing is known of their noise, and a comparison cannot "
+            "tell it from a change",
+        )
