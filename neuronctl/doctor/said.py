@@ -8,6 +8,7 @@ from neuronctl.doctor.check import Seen
 from neuronctl.doctor.facts import Facts
 from neuronctl.errors import NeuronctlError, Place
 from neuronctl.neuron.variables import is_neurons
+from neuronctl.profile.variable import removal, variable_place
 from neuronctl.secret import HIDDEN, hide_passwords, is_secret
 
 # So much of a value is shown.
@@ -33,7 +34,7 @@ class Said:
     @property
     def removal(self) -> str:
         """What to type to be rid of it."""
-        return f"remove env.{self.name}" if self.place else f"unset {self.name}"
+        return removal(self.name, self.place)
 
 
 def find_said(facts: Facts) -> dict[str, Said]:
@@ -45,8 +46,7 @@ def find_said(facts: Facts) -> dict[str, Said]:
         profile = None
     if profile is not None:
         for name, value in profile.shape.env.items():
-            origin = profile.origin(f"env.{name}")
-            found[name] = Said(name, value, Place(file=origin.file, line=origin.line, key=f"env.{name}"))
+            found[name] = Said(name, value, variable_place(profile, name))
     return found
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from neuronctl.errors import MachineUnfit, Place, UsageError
+from neuronctl.profile.variable import removal
 
 # Far above the 1152 cores of the largest UltraServer, and small enough to write out.
 _LARGEST_ID = 65_535
@@ -78,31 +79,41 @@ def parse_cores(text: str, *, place: Place | None = None) -> CoreSet:
 
 
 def granted_cores(
-    environ: Mapping[str, str], machine_cores: CoreSet, *, machine: str = "this machine"
+    environ: Mapping[str, str],
+    machine_cores: CoreSet,
+    *,
+    machine: str = "this machine",
+    places: Mapping[str, Place | None] | None = None,
 ) -> CoreSet:
     """The cores of the machine that the environment lets us use; nothing may ever run on others.
 
     `NEURON_RT_VISIBLE_CORES` names them and wins over `NEURON_RT_NUM_CORES`, a mere number (0 is all):
     which ones those are the runtime decides when it starts, among those that are free; we count from the
     first (aws-neuron-sdk, neuron-runtime/guides/configuration-guide.rst:27-38,149-150). UsageError, in which
-    the machine is called `machine`, where it does not have them.
+    the machine is called `machine`, where it does not have them; `places` maps those variables that a profile
+    sets to where it does.
     """
+    said = places or {}
     named = environ.get("NEURON_RT_VISIBLE_CORES", "").strip()
     if named:
-        place = Place(key="NEURON_RT_VISIBLE_CORES")
+        name = "NEURON_RT_VISIBLE_CORES"
+        place = said.get(name) or Place(key=name)
         cores = parse_cores(named, place=place)
         if missing := cores.difference(machine_cores):
-            raise _not_here(f"names the cores {missing}", machine, machine_cores, place)
+            fix = f"{removal(name, said.get(name))}, or name cores of these"
+            raise _not_here(f"names the cores {missing}", machine, machine_cores, place, fix)
         return cores
     number = environ.get("NEURON_RT_NUM_CORES", "").strip()
     if not number:
         return machine_cores
-    place = Place(key="NEURON_RT_NUM_CORES")
+    name = "NEURON_RT_NUM_CORES"
+    place = said.get(name) or Place(key=name)
     if not re.fullmatch(r"[0-9]+", number, re.ASCII):
         raise _bad(f"{_short(number)} is not a number of cores", place, fix="give a number, 0 for all")
     count = int(number[-6:]) if len(number.lstrip("0")) <= 6 else _LARGEST_ID + 1
     if count > len(machine_cores):
-        raise _not_here(f"asks for {_short(number)} cores", machine, machine_cores, place)
+        fix = f"{removal(name, said.get(name))}, or ask for no more than {len(machine_cores)}"
+        raise _not_here(f"asks for {_short(number)} cores", machine, machine_cores, place, fix)
     return CoreSet(machine_cores.ids[:count]) if count else machine_cores
 
 
@@ -161,10 +172,9 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
-def _not_here(what: str, machine: str, machine_cores: CoreSet, place: Place) -> UsageError:
+def _not_here(what: str, machine: str, machine_cores: CoreSet, place: Place, fix: str) -> UsageError:
     has = f"has the cores {machine_cores}" if machine_cores else "has no Neuron cores"
-    what = f"the variable {what}, and {machine} {has}"
-    return _bad(what, place, fix=f"unset {place.key}, or name cores of these")
+    return _bad(f"the variable {what}, and {machine} {has}", place, fix=fix)
 
 
 def _bad(what: str, place: Place | None, fix: str = "write cores as 0-3 or 0-3,8") -> UsageError:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from neuronctl.host import Host
+from neuronctl.linker import library_folders
 from neuronctl.machine.reading import NoAnswer, answered, read_text
 
 _MODINFO_S = 5.0
@@ -49,12 +49,6 @@ def has_library(host: Host, name: str) -> bool:
     what `ldconfig -p` prints. Raises NoAnswer.
     """
     return answered(host, "a folder of libraries", lambda: _has_library(host, name))
-
-
-def library_folders(host: Host) -> tuple[Path, ...]:
-    """Where a library of Neuron's may lie, in the order of the linker: LD_LIBRARY_PATH, then AWS's folder."""
-    said = host.environ.get("LD_LIBRARY_PATH", "").split(":")
-    return (*(host.cwd / each for each in said if each), host.path("/opt/aws/neuron/lib"))
 
 
 def _has_library(host: Host, name: str) -> bool:

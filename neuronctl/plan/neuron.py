@@ -15,6 +15,7 @@ from neuronctl.neuron.outlook import Outlook, flat_settings
 from neuronctl.plan.given import Given
 from neuronctl.plan.key import KEY_FORMAT, compiling_arguments, compiling_passthrough, compiling_variables
 from neuronctl.plan.plan import Setting
+from neuronctl.profile.variable import variable_place
 
 LNC_VARIABLE = "NEURON_LOGICAL_NC_CONFIG"
 TARGET_VARIABLE = "NEURON_PLATFORM_TARGET_OVERRIDE"
@@ -129,7 +130,9 @@ def assign_cores(given: Given, degree: int, lnc: int) -> tuple[CoreSet | None, C
     if not all_cores:
         return None, None
     name = given.machine.instance_name or "this machine"
-    granted = granted_cores({**given.environ, **given.profile.shape.env}, all_cores, machine=name)
+    said = given.profile.shape.env
+    places = {each: variable_place(given.profile, each) for each in said}
+    granted = granted_cores({**given.environ, **said}, all_cores, machine=name, places=places)
     try:
         return granted, partition(granted, degree, 1)[0]
     except MachineUnfit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from neuronctl.rules.nxdi_refusals import find_prediction
-from neuronctl.rules.place import engine_key, neuron_key
+from neuronctl.rules.place import engine_key, neuron_key, remove_variable, variable_key
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
 
@@ -56,8 +56,8 @@ def folder_from_environment(situation: Situation) -> Remark | None:
     return Remark(
         f"{_FOLDER} is {path}, which takes the place of the store: its settings are compared with this "
         "profile before a start, and damage that no header shows is not noticed",
-        fix=f"unset {_FOLDER}: the store has a folder for each set of settings",
-        key=f"env.{_FOLDER}",
+        fix=f"{remove_variable(situation, _FOLDER)}: the store has a folder for each set of settings",
+        key=variable_key(situation, _FOLDER),
     )
 
 
@@ -152,8 +152,9 @@ def work_folder(situation: Situation) -> Remark | None:
     return Remark(
         f"{_WORK_FOLDER} is {path}: by NxD's code (not run) each compile removes that folder when it begins, "
         "so neuronctl gives each compile a folder of its own in it",
-        fix=f"unset {_WORK_FOLDER}: then that folder is beside the store, and gone with the compile",
-        key=f"env.{_WORK_FOLDER}",
+        fix=f"{remove_variable(situation, _WORK_FOLDER)}: then that folder is beside the store, and gone with "
+        "the compile",
+        key=variable_key(situation, _WORK_FOLDER),
     )
 
 

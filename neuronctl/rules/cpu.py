@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from neuronctl.rules.place import remove_variable, variable_key
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
 
@@ -71,7 +72,8 @@ def compile_cache_disabled(situation: Situation) -> Remark | None:
         return None
     return Remark(
         "VLLM_DISABLE_COMPILE_CACHE is set, so the compile would leave nothing to keep",
-        fix="unset VLLM_DISABLE_COMPILE_CACHE",
+        fix=remove_variable(situation, "VLLM_DISABLE_COMPILE_CACHE"),
+        key=variable_key(situation, "VLLM_DISABLE_COMPILE_CACHE"),
     )
 
 

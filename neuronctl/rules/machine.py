@@ -11,7 +11,7 @@ from neuronctl.neuron.outlook import Outlook
 from neuronctl.profile.suggest import nearest_word
 from neuronctl.rules.cores import core_count, wanted_cores
 from neuronctl.rules.degrees import documented_degrees, good_degrees
-from neuronctl.rules.place import engine_key, neuron_key, variable_key
+from neuronctl.rules.place import engine_key, neuron_key, remove_variable, variable_key
 from neuronctl.rules.rule import NEURON, Remark, rule
 from neuronctl.rules.situation import Situation
 from neuronctl.stack.version import release
@@ -102,7 +102,7 @@ def lnc_mismatch(situation: Situation) -> Remark | None:
         if said not in supported:
             fix = f"set {variable} to {' or '.join(supported)}, or remove it"
         else:
-            fix = f"unset {variable}, or set neuron.logical_nc_config: {said}"
+            fix = f"{remove_variable(situation, variable)}, or set neuron.logical_nc_config: {said}"
         message = f"{variable} is {said} and {wanted}: the variable wins, and the cores are counted otherwise"
         return Remark(message, fix=fix, key=variable_key(situation, variable))
     setting = outlook.settings.get("logical_nc_config")
@@ -135,7 +135,7 @@ def virtual_core_size(situation: Situation) -> Remark | None:
     return Remark(
         f"{variable} is {said} and the plan is for LNC {outlook.lnc}; which of the two the runtime follows "
         "is not documented",
-        fix=f"unset {variable}; NEURON_LOGICAL_NC_CONFIG says the LNC",
+        fix=f"{remove_variable(situation, variable)}; NEURON_LOGICAL_NC_CONFIG says the LNC",
         key=variable_key(situation, variable),
     )
 
@@ -346,7 +346,7 @@ def platform_override(situation: Situation) -> Remark | None:
     return Remark(
         f"{variable} is {said} and {instance.name} is {instance.compiler_target}: what is compiled will be "
         f"for {said}",
-        fix=f"unset {variable}, or plan for the other machine with --target",
+        fix=f"{remove_variable(situation, variable)}, or plan for the other machine with --target",
         key=variable_key(situation, variable),
     )
 

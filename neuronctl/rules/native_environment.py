@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from neuronctl.neuron.native import COLD_COMPILE_TIMEOUTS_S, COMPILATION_TIMEOUTS, RENAMED, local_ranks
-from neuronctl.rules.place import engine_key, variable_key
+from neuronctl.rules.place import engine_key, remove_variable, variable_key
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
 from neuronctl.stack.version import at_least
@@ -40,11 +40,11 @@ def visible_cores(situation: Situation) -> Remark | None:
     if situation.machine.assumed and key is None:
         return None
     cores = situation.environment[_VISIBLE_CORES]
-    unset = f"remove {key}" if key else f"unset {_VISIBLE_CORES}"
     assigned = situation.outlook.assigned if situation.outlook else None
     return Remark(
         f"{_VISIBLE_CORES} is set ({cores or 'empty'}), and the native plugin refuses to start with it",
-        fix=f"{unset}; to choose the cores: {_VISIBLE_DEVICES}={assigned or cores}",
+        fix=f"{remove_variable(situation, _VISIBLE_CORES)}; to choose the cores: "
+        f"{_VISIBLE_DEVICES}={assigned or cores}",
         key=key,
     )
 
@@ -93,7 +93,7 @@ def cc_flags(situation: Situation) -> Remark | None:
     return Remark(
         f"NEURON_CC_FLAGS is {flags}: reported to replace the native plugin's own flags, so that compiles "
         "fail",
-        fix=f"remove {key}" if key else "unset NEURON_CC_FLAGS",
+        fix=remove_variable(situation, "NEURON_CC_FLAGS"),
         key=key,
     )
 
@@ -188,7 +188,7 @@ def v2_model_runner(situation: Situation) -> Remark | None:
     key = variable_key(situation, "VLLM_USE_V2_MODEL_RUNNER")
     return Remark(
         f"VLLM_USE_V2_MODEL_RUNNER is {said}: the native plugin refuses it",
-        fix=f"remove {key}" if key else "unset VLLM_USE_V2_MODEL_RUNNER",
+        fix=remove_variable(situation, "VLLM_USE_V2_MODEL_RUNNER"),
         key=key,
     )
 

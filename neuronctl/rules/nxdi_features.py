@@ -7,7 +7,7 @@ from typing import Any
 
 from neuronctl.neuron.architectures import is_image_to_text
 from neuronctl.rules.nxdi_refusals import find_prediction, find_refusal, name_plugin, text_settings
-from neuronctl.rules.place import engine_key, neuron_key
+from neuronctl.rules.place import engine_key, neuron_key, remove_variable, variable_key
 from neuronctl.rules.rule import Remark, rule
 from neuronctl.rules.situation import Situation
 from neuronctl.stack.version import at_least
@@ -95,8 +95,8 @@ def on_device_sampling_env(situation: Situation) -> Remark | None:
     return Remark(
         f"{_CPU_SAMPLING}={situation.environment.get(_CPU_SAMPLING)} makes {name_plugin(situation)} fail: "
         f"{refusal.error}: {refusal.message}",
-        fix=f"unset {_CPU_SAMPLING} and set features.sampling.on_device: false",
-        key=f"env.{_CPU_SAMPLING}" if _CPU_SAMPLING in situation.profile.shape.env else None,
+        fix=f"{remove_variable(situation, _CPU_SAMPLING)} and set features.sampling.on_device: false",
+        key=variable_key(situation, _CPU_SAMPLING),
     )
 
 

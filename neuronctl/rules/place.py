@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from neuronctl.profile.load import dotted
+from neuronctl.profile.variable import removal, variable_place
 from neuronctl.rules.situation import Situation
 
 # vLLM's arguments that features imply (plan/arguments.py).
@@ -48,6 +49,11 @@ def additional_config_key(situation: Situation) -> str | None:
         if said.lstrip("-").replace("-", "_") == "additional_config":
             return dotted(("engine", "extra", said))
     return None
+
+
+def remove_variable(situation: Situation, name: str) -> str:
+    """What to do so that a variable is not set, in the profile or in the shell."""
+    return removal(name, variable_place(situation.profile, name))
 
 
 def variable_key(situation: Situation, name: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from neuronctl.rules.packages import PLUGIN_REQUIREMENTS
-from neuronctl.rules.place import neuron_key, variable_key
+from neuronctl.rules.place import neuron_key, remove_variable, variable_key
 from neuronctl.rules.rule import NEURON, Remark, rule
 from neuronctl.rules.situation import Situation
 from neuronctl.stack.compat import sdks
@@ -211,7 +211,7 @@ def plugin_shut_out(situation: Situation) -> Remark | None:
     key = variable_key(situation, variable)
     return Remark(
         f"{variable} is {said or 'empty'}, so vLLM does not load Neuron's plugin, which is called neuron",
-        fix=f"{f'remove {key}' if key else f'unset {variable}'}, or add neuron to it",
+        fix=f"{remove_variable(situation, variable)}, or add neuron to it",
         key=key,
     )
 

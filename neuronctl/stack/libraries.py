@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from neuronctl.host import Host
-from neuronctl.machine.driver import library_folders
+from neuronctl.linker import library_folders
 from neuronctl.stack.version import release
 
 _DPKG_STATUS = "/var/lib/dpkg/status"

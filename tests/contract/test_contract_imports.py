@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"neuron"}, {"explain"}),
     ({"model"}, {"machine"}, {"stack"}),
     ({"profile"},),
-    ({"runs"}, {"child", "child_log", "child_guard"}),
+    ({"runs"}, {"child", "child_log", "child_guard"}, {"linker"}),
     ({"host"}, {"redaction"}),
     ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"digest"}, {"whole_file"}),
     ({"short_command"}, {"time_limit"}),

@@ -111,7 +111,7 @@ def _bad_count(one: Said, facts: Facts) -> Iterator[Finding]:
             )
         return
     try:
-        granted_cores({one.name: one.value}, has, machine=_machine(facts))
+        granted_cores({one.name: one.value}, has, machine=_machine(facts), places={one.name: one.place})
     except UsageError as error:
         yield CORES_UNREADABLE(f"{one.name} is {one.shown}: {error.what}", fix=error.fix, place=one.place)
 

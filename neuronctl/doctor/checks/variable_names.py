@@ -87,10 +87,13 @@ def _unused_on_cpu(found: Iterable[Said]) -> Iterator[Finding]:
     for one in found:
         variable = find_variable(one.name)
         if variable is None or not variable.is_read_by("cpu"):
-            unused.append(one.name)
+            unused.append(one)
     if unused:
+        shell = [one.name for one in unused if one.place is None]
+        ways = [f"unset {' '.join(shell)}"] if shell else []
+        ways += [one.removal for one in unused if one.place is not None]
         yield UNUSED_ON_CPU(
-            f"the cpu backend reads none of {', '.join(unused)}", fix=f"unset {' '.join(unused)}"
+            f"the cpu backend reads none of {', '.join(one.name for one in unused)}", fix="; ".join(ways)
         )
 
 
@@ -147,6 +150,8 @@ def _of_another_version(one: Said, variable: Variable, facts: Facts) -> Iterator
             fix=one.removal,
             place=one.place,
         )
+    if facts.other_generation is not None:
+        return  # another plugin than this will read it
     plugin = stack_here.versions.get("vllm-neuron")
     # Of renamed ones a rule tells. Which versions lie between the two that are known is not.
     if plugin is None or variable.renamed_to is not None or variable.renamed_from is not None:

@@ -153,6 +153,23 @@ def test_what_the_machine_does_not_have_is_refused(environ: dict[str, str], said
     assert caught.value.place == Place(key=next(iter(environ)))
 
 
+@pytest.mark.parametrize("name", ["NEURON_RT_VISIBLE_CORES", "NEURON_RT_NUM_CORES"])
+@pytest.mark.parametrize(
+    ("place", "fix"),
+    [
+        (None, "unset {name}, or "),
+        (Place("p.yaml", 4, "env.{name}"), "remove env.{name} from p.yaml:4, or "),
+        (Place(key="env.{name}"), "remove env.{name}, or "),
+    ],
+)
+def test_who_said_the_cores_is_told_where(name: str, place: Place | None, fix: str) -> None:
+    said = None if place is None else Place(place.file, place.line, f"env.{name}")
+    with pytest.raises(UsageError) as caught:
+        granted_cores({name: "70"}, first(32), places={name: said})
+    assert str(caught.value.fix).startswith(fix.format(name=name))
+    assert caught.value.place == (said or Place(key=name))
+
+
 def test_a_machine_without_cores_grants_none() -> None:
     assert granted_cores({}, cores()) == cores()
     with pytest.raises(UsageError, match="has no Neuron cores"):

@@ -67,7 +67,7 @@ def test_native_cc_flags(tmp_path: Path) -> None:
     assert "NEURON_CC_FLAGS is -O1: reported" in finding.message
     assert finding.fix == "unset NEURON_CC_FLAGS"
     (finding,) = found(native(tmp_path, variables(NEURON_CC_FLAGS="-O1")), "native.cc-flags")
-    assert finding.fix == "remove env.NEURON_CC_FLAGS"
+    assert finding.fix == "remove env.NEURON_CC_FLAGS from sample.yaml:3"
     assert str(finding.place) == "sample.yaml:3: env.NEURON_CC_FLAGS"
     assert not found(native(tmp_path), "native.cc-flags")
 
@@ -118,7 +118,7 @@ def test_native_v2_model_runner(tmp_path: Path, value: str) -> None:
     (finding,) = found(plan, "native.v2-model-runner")
     assert finding.severity == "error"
     assert "the native plugin refuses it" in finding.message
-    assert finding.fix == "remove env.VLLM_USE_V2_MODEL_RUNNER"
+    assert finding.fix == "remove env.VLLM_USE_V2_MODEL_RUNNER from sample.yaml:3"
     assert str(finding.place) == "sample.yaml:3: env.VLLM_USE_V2_MODEL_RUNNER"
     assert not found(native(tmp_path, variables(VLLM_USE_V2_MODEL_RUNNER="0")), "native.v2-model-runner")
 

@@ -55,7 +55,9 @@ def test_nxdi_on_device_sampling_env(tmp_path: Path) -> None:
     finding = only(found(neuron_plan(tmp_path, text, stack="sdk-2.26"), "nxdi.on-device-sampling-env"))
     assert finding.severity == "error"
     assert f"{CPU_SAMPLING}=1 makes vllm-neuron 0.2.0 fail: TypeError: 'module' object" in finding.message
-    assert finding.fix == f"unset {CPU_SAMPLING} and set features.sampling.on_device: false"
+    assert finding.fix == (
+        f"remove env.{CPU_SAMPLING} from sample.yaml:2 and set features.sampling.on_device: false"
+    )
     assert str(finding.place) == f"sample.yaml:2: env.{CPU_SAMPLING}"
     assert not found(neuron_plan(tmp_path, text, stack="sdk-2.28"), "nxdi.on-device-sampling-env")
     good = neuron_plan(tmp_path, "features: {sampling: {on_device: false}}\n", stack="sdk-2.26")

@@ -204,7 +204,7 @@ def test_stack_plugin_shut_out(tmp_path: Path, stack: str) -> None:
     finding = said(tmp_path, rule, installed(stack), text % "foo")
     assert finding.severity == "error"
     assert "VLLM_PLUGINS is foo, so vLLM does not load Neuron's plugin" in finding.message
-    assert finding.fix == "remove env.VLLM_PLUGINS, or add neuron to it"
+    assert finding.fix == "remove env.VLLM_PLUGINS from sample.yaml:2, or add neuron to it"
     assert str(finding.place) == "sample.yaml:2: env.VLLM_PLUGINS"
     assert "is empty" in said(tmp_path, rule, installed(stack), text % "").message
     assert one(tmp_path, rule, installed(stack), text % "foo,neuron") is None
