@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.process.neuron_machine import NeuronTerminal, make_root
+from tests.process.neuron_machine import Machine, NeuronTerminal, add_modinfo, add_program, make_root, write
 from tests.process.terminal import Terminal, make_model, make_python
 from tests.sdk.make import make_sdk
 from tests.sdk.models import make_model as make_small_model
@@ -91,3 +92,50 @@ def builder(neuron_serving: tuple[Path, Path], tmp_path: Path) -> Iterator[Neuro
         yield one
     finally:
         one.stop_all()
+
+
+@pytest.fixture
+def machine(neuron_serving: tuple[Path, Path], tmp_path: Path) -> Iterator[Machine]:
+    """Makes a terminal on an instance: everything is well on it, until a test breaks something."""
+    made: list[NeuronTerminal] = []
+
+    def make(
+        instance: str = "inf2.xlarge",
+        *,
+        sdk: str | None = None,
+        plugin: str | None = None,
+        driver: str = "2.27.4.0",
+        runtime: str | None = "2.30.51.0",
+        devices: bool = True,
+    ) -> NeuronTerminal:
+        model, python = neuron_serving
+        root = make_root(tmp_path / "root", instance, devices=devices, runtime=runtime)
+        if sdk is not None:
+            python = make_sdk(tmp_path / "sdk", sdk, plugin)
+        if devices:
+            write(root, "/sys/module/neuron/version", f"{driver}\n")
+            add_modinfo(root, driver)
+        if runtime is not None and not devices:
+            write(root, f"/opt/aws/neuron/lib/libnrt.so.{runtime}")
+        one = NeuronTerminal(tmp_path / "t", model, python, root=root)
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.stop_all()
+
+
+@pytest.fixture
+def laptop(serving: tuple[Path, Path], tmp_path: Path) -> Iterator[NeuronTerminal]:
+    """A terminal on a machine without Neuron, with all that the cpu backend needs."""
+    root = make_root(tmp_path / "root", devices=False)
+    write(root, "/proc/cpuinfo", "model name: A CPU\nflags: avx2 avx512f asimd\n\n")
+    write(root, "/lib/libnuma.so.1")
+    add_program(root, "g++", "exit 0")
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    write(root, f"{serving[1].parents[1]}/include/{version}/Python.h")
+    one = NeuronTerminal(tmp_path / "t", *serving, root=root)
+    Terminal.profile(one)  # for the processor, not for two cores
+    yield one
+    one.stop_all()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from neuronctl.machine.catalog import find_instance
 from tests.process.terminal import HERE, Running, Said, Terminal
@@ -28,34 +29,36 @@ def make_root(
     """
     instance = find_instance(instance_name)
 
-    def write(path: str, text: str = "") -> None:
-        file = root / path.lstrip("/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
     memory_kb = (instance.host_memory_bytes or 16 * GIB) // 1024
     write(
+        root,
         "/proc/meminfo",
         f"MemTotal:       {memory_kb} kB\nMemAvailable:   {memory_kb * 9 // 10} kB\n"
         "SwapTotal:             0 kB\nHugePages_Total:       0\nHugepagesize:       2048 kB\n",
     )
-    write("/proc/self/mounts", "/dev/root / ext4 rw,relatime 0 0\n")
+    write(root, "/proc/self/mounts", "/dev/root / ext4 rw,relatime 0 0\n")
     write(
-        "/proc/net/tcp", "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
+        root,
+        "/proc/net/tcp",
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n",
     )
     (root / "sys" / "class").mkdir(parents=True)
     if not devices:
         return root
-    write("/sys/devices/virtual/dmi/id/product_name", f"{instance_name}\n")
-    write("/sys/devices/virtual/dmi/id/sys_vendor", "Amazon EC2\n")
-    write("/sys/module/neuron/version", "2.26.10.0\n")
+    write(root, "/sys/devices/virtual/dmi/id/product_name", f"{instance_name}\n")
+    write(root, "/sys/devices/virtual/dmi/id/sys_vendor", "Amazon EC2\n")
+    write(root, "/sys/module/neuron/version", "2.26.10.0\n")
     for index in range(instance.devices):
-        write(f"/dev/neuron{index}")
+        write(root, f"/dev/neuron{index}")
         for counter in ("mem_ecc_uncorrected", "sram_ecc_uncorrected"):
-            write(f"/sys/devices/virtual/neuron_device/neuron{index}/stats/hardware/{counter}/total", "0\n")
-    write("/opt/aws/neuron/lib/libnccom.so.2.28.0")
+            write(
+                root,
+                f"/sys/devices/virtual/neuron_device/neuron{index}/stats/hardware/{counter}/total",
+                "0\n",
+            )
+    write(root, "/opt/aws/neuron/lib/libnccom.so.2.28.0")
     if runtime is not None:
-        write(f"/opt/aws/neuron/lib/libnrt.so.{runtime}")
+        write(root, f"/opt/aws/neuron/lib/libnrt.so.{runtime}")
     cores = instance.logical_cores[instance.lnc_default] // instance.devices
     listing = [
         {
@@ -70,10 +73,32 @@ def make_root(
         }
         for index in range(instance.devices)
     ]
-    write("/listing.json", json.dumps(listing))
-    write("/bin/neuron-ls", f"#!/bin/sh\ncat {root}/listing.json\n")
+    write(root, "/listing.json", json.dumps(listing))
+    write(root, "/bin/neuron-ls", f"#!/bin/sh\ncat {root}/listing.json\n")
     (root / "bin" / "neuron-ls").chmod(0o755)
     return root
+
+
+def write(root: Path, path: str, text: str = "") -> None:
+    file = root / path.lstrip("/")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def add_program(root: Path, name: str, script: str) -> None:
+    write(root, f"/bin/{name}", f"#!/bin/sh\n{script}\n")
+    (root / "bin" / name).chmod(0o755)
+
+
+def add_modinfo(root: Path, version: str) -> None:
+    add_program(root, "modinfo", f"echo {version}")
+
+
+def change_listing(root: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    file = root / "listing.json"
+    listing = json.loads(file.read_text())
+    change(listing)
+    file.write_text(json.dumps(listing))
 
 
 @dataclass
@@ -117,3 +142,7 @@ class NeuronTerminal(Terminal):
         logs = sorted(self.logs(), key=lambda log: log.stat().st_mtime_ns)
         lines = [line for log in logs for line in log.read_text().splitlines() if "stand-in: " in line]
         return lines[-1].partition("stand-in: ")[2]
+
+
+# Makes a terminal on an instance on which everything is well: the fixture `machine`.
+Machine = Callable[..., NeuronTerminal]

@@ -9,90 +9,26 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.process.neuron_machine import NeuronTerminal, make_root
-from tests.process.terminal import Said, Terminal, make_python, until
-from tests.sdk.make import make_sdk
+from tests.process.neuron_machine import (
+    Machine,
+    NeuronTerminal,
+    add_modinfo,
+    add_program,
+    change_listing,
+    write,
+)
+from tests.process.terminal import Said, make_python, until
 
-Machine = Callable[..., NeuronTerminal]
 # Nothing here may ask the network, whatever machine the tests run on.
 QUIET = "--offline"
 PLACEHOLDERS = Path(sys.prefix) / "placeholders"
-
-
-@pytest.fixture
-def machine(neuron_serving: tuple[Path, Path], tmp_path: Path) -> Iterator[Machine]:
-    """Makes a terminal on an instance: everything is well on it, until a test breaks something."""
-    made: list[NeuronTerminal] = []
-
-    def make(
-        instance: str = "inf2.xlarge",
-        *,
-        sdk: str | None = None,
-        plugin: str | None = None,
-        driver: str = "2.27.4.0",
-        runtime: str | None = "2.30.51.0",
-        devices: bool = True,
-    ) -> NeuronTerminal:
-        model, python = neuron_serving
-        root = make_root(tmp_path / "root", instance, devices=devices, runtime=runtime)
-        if sdk is not None:
-            python = make_sdk(tmp_path / "sdk", sdk, plugin)
-        if devices:
-            write(root, "/sys/module/neuron/version", f"{driver}\n")
-            add_modinfo(root, driver)
-        if runtime is not None and not devices:
-            write(root, f"/opt/aws/neuron/lib/libnrt.so.{runtime}")
-        one = NeuronTerminal(tmp_path / "t", model, python, root=root)
-        made.append(one)
-        return one
-
-    yield make
-    for one in made:
-        one.stop_all()
-
-
-@pytest.fixture
-def laptop(serving: tuple[Path, Path], tmp_path: Path) -> Iterator[NeuronTerminal]:
-    """A terminal on a machine without Neuron, with all that the cpu backend needs."""
-    root = make_root(tmp_path / "root", devices=False)
-    write(root, "/proc/cpuinfo", "model name: A CPU\nflags: avx2 avx512f asimd\n\n")
-    write(root, "/lib/libnuma.so.1")
-    add_program(root, "g++", "exit 0")
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    write(root, f"{serving[1].parents[1]}/include/{version}/Python.h")
-    one = NeuronTerminal(tmp_path / "t", *serving, root=root)
-    Terminal.profile(one)  # for the processor, not for two cores
-    yield one
-    one.stop_all()
-
-
-def write(root: Path, path: str, text: str = "") -> None:
-    file = root / path.lstrip("/")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-
-
-def add_program(root: Path, name: str, script: str) -> None:
-    write(root, f"/bin/{name}", f"#!/bin/sh\n{script}\n")
-    (root / "bin" / name).chmod(0o755)
-
-
-def add_modinfo(root: Path, version: str) -> None:
-    add_program(root, "modinfo", f"echo {version}")
-
-
-def change_listing(root: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
-    file = root / "listing.json"
-    listing = json.loads(file.read_text())
-    change(listing)
-    file.write_text(json.dumps(listing))
 
 
 def ids(said: Said, severity: str | None = None) -> set[str]:
