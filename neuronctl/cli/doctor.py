@@ -274,10 +274,13 @@ def describe(diagnosis: Diagnosis) -> dict[str, object]:
 
 def diagnosis_text(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool) -> str:
     """The verdict, what was found with what to type, and a line for each check."""
-    mark, colour = ("✗", "red") if diagnosis.errors else ("✓", "green")
-    if diagnosis.is_whole and diagnosis.can_serve is None:
+    mark, colour = "✓", "green"
+    if diagnosis.errors:
+        mark, colour = "✗", "red"
+    elif diagnosis.not_known is not None:
         mark, colour = "?", "yellow"
-    lines = [f"{paint(mark, colour, stream)} {paint(diagnosis.verdict, 'bold', stream)}", ""]
+    verdict = fitted(f"{mark} {diagnosis.verdict}", "  ", stream).removeprefix(mark)
+    lines = [paint(mark, colour, stream) + paint(verdict, "bold", stream), ""]
     follows: dict[str, list[str]] = {}
     for hidden, cause in diagnosis.follows:
         follows.setdefault(cause.id, []).append(hidden.id)
@@ -286,12 +289,12 @@ def diagnosis_text(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool) -> s
     for finding in told:
         lines.append(finding_text(finding, stream).rstrip("\n"))
         if names := follows.get(finding.id):
-            lines.append(f"  from it follow: {', '.join(dict.fromkeys(names))}")
+            lines.append(fitted(f"  from it follow: {', '.join(dict.fromkeys(names))}", "    ", stream))
     if told:
         lines.append("")
     show_all = show_all or not diagnosis.is_whole
     lines += _check_lines(diagnosis.outcomes, stream, show_all=show_all)
-    lines += _closing(diagnosis, show_all=show_all)
+    lines += _closing(diagnosis, stream, show_all=show_all)
     return "\n".join(lines)
 
 
@@ -313,7 +316,7 @@ def _is_told(outcome: Outcome) -> bool:
     return outcome.status != "not-here"
 
 
-def _closing(diagnosis: Diagnosis, *, show_all: bool) -> list[str]:
+def _closing(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool) -> list[str]:
     lines = []
     well = sum(one.status in ("ok", "info") and not _is_told(one) for one in diagnosis.outcomes)
     not_here = sum(one.status == "not-here" for one in diagnosis.outcomes)
@@ -326,4 +329,4 @@ def _closing(diagnosis: Diagnosis, *, show_all: bool) -> list[str]:
     if diagnosis.remedies:
         count = len({one.finding for one in diagnosis.remedies})
         lines.append(f"neuronctl can mend {count} of it: neuronctl doctor --fix")
-    return ["", *lines] if lines else []
+    return ["", *(fitted(line, "  ", stream) for line in lines)] if lines else []

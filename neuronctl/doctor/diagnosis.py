@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from neuronctl.doctor.causes import split_consequences
-from neuronctl.doctor.check import Check, Outcome, Remedy
+from neuronctl.doctor.check import Check, Outcome, Remedy, Seen
 from neuronctl.doctor.facts import Facts
 from neuronctl.doctor.run import OnEnd, run_checks
 from neuronctl.errors import Exit
@@ -60,11 +60,16 @@ class Diagnosis:
         """Whether nothing stops it; None where only some checks were run, or there is no plan."""
         if self.errors:
             return False
-        return True if self.is_whole and self._not_known is None else None
+        return True if self.is_whole and self.not_known is None else None
 
     @property
-    def _not_known(self) -> str | None:
-        """What is missing for a verdict: the plan of the profile that was named, or what machine this is."""
+    def not_known(self) -> str | None:
+        """What is missing for a verdict: the plan of the profile that was named, or what machine this is.
+
+        Where only some checks were run: an answer of any of them.
+        """
+        if not self.is_whole and self.unknown and len(self.unknown) == len(self.outcomes):
+            return f"the check {self.unknown[0].check.name} {self.unknown[0].says}"
         for one in self.unknown:
             if one.check.name == PROFILE and self.profile:
                 return f"its plan {one.says}"
@@ -80,16 +85,25 @@ class Diagnosis:
         if self.errors:
             return f"This machine cannot serve {what}{how}: {self.errors[0].message}"
         if not self.is_whole:
-            names = ", ".join(outcome.check.name for outcome in self.outcomes)
-            found = "nothing that stops it" if self.findings or self.unknown else "nothing wrong"
-            return f"Looked at {names} only, and found {found}."
-        if self._not_known is not None:
-            return f"Whether this machine can serve {what}{how} is not known: {self._not_known}."
+            return self._partial_verdict
+        if self.not_known is not None:
+            return f"Whether this machine can serve {what}{how} is not known: {self.not_known}."
         doubt = ""
         if self.unknown:
             count = len(self.unknown)
             doubt = f", as far as could be checked: {count} check{'s' if count > 1 else ''} could not run"
         return f"This machine can serve {what}{how}{doubt}."
+
+    @property
+    def _partial_verdict(self) -> str:
+        """Of some checks, where there is no error."""
+        looked = f"Looked at {', '.join(outcome.check.name for outcome in self.outcomes)} only"
+        if len(self.unknown) == len(self.outcomes):
+            return f"{looked}, and it could not be told: {self.unknown[0].says}."
+        if self.unknown:
+            unknown = ", ".join(outcome.check.name for outcome in self.unknown)
+            return f"{looked}, and found nothing that stops it; {unknown} could not be told."
+        return f"{looked}, and found nothing {'that stops it' if self.findings else 'wrong'}."
 
     def exit_code(self, *, strict: bool = False) -> Exit:
         """0 where nothing stops it; else that of the first error's check, and 1 where no verdict is possible.
@@ -98,7 +112,7 @@ class Diagnosis:
         """
         if self.errors:
             return self._code_of(self.errors[0])
-        if self._not_known is not None:
+        if self.not_known is not None:
             return Exit.ANSWER_IS_NO
         doubtful = self.unknown or any(finding.severity == "warning" for finding in self.findings)
         return Exit.ANSWER_IS_NO if strict and doubtful else Exit.DONE
@@ -118,7 +132,8 @@ def diagnose(
     on_end: OnEnd = lambda outcome: None,
 ) -> Diagnosis:
     """Run the checks, and put what they found in order. `is_whole`: see Diagnosis."""
-    outcomes = run_checks(checks, facts, on_end=on_end)
+    outcomes = run_checks((*checks, *_silent_checks(checks, facts)), facts, on_end=on_end)
+    outcomes = tuple(one for one in outcomes if one.check is not _READABLE or one.status != "ok")
     roots, follows = split_consequences(_each_once(outcomes))
     backend: str | None = None
     with suppress(Exception):  # what is wrong with finding it out is for the checks to say
@@ -131,6 +146,21 @@ def diagnose(
         follows=follows,
         is_whole=is_whole,
     )
+
+
+def _silent_checks(checks: Sequence[Check], facts: Facts) -> tuple[Check, ...]:
+    """Without the check of its plan, a profile that cannot be read must not pass."""
+    is_looked_at = facts.request is None or any(one.name == PROFILE for one in checks)
+    return () if is_looked_at else (_READABLE,)
+
+
+def _read_profile(facts: Facts) -> Seen:
+    facts.profile()
+    return Seen("it can be read")
+
+
+# Told only where it is not well.
+_READABLE = Check(PROFILE, "The profile that is to run", _read_profile, exit_code=Exit.USAGE)
 
 
 def _each_once(outcomes: Iterable[Outcome]) -> list[Finding]:

@@ -295,6 +295,29 @@ def test_a_part_of_the_checks_allows_no_verdict(tmp_path: Path) -> None:
     assert bad.can_serve is False
 
 
+def test_a_check_asked_for_that_cannot_look_does_not_pass(tmp_path: Path) -> None:
+    dark, well = made(raising(CannotTell("it is dark")), "dark"), made(finding(), "well")
+    found = diagnose((dark,), facts_of(tmp_path), is_whole=False)
+    assert found.verdict == "Looked at dark only, and it could not be told: it is dark."
+    assert found.exit_code() == Exit.ANSWER_IS_NO
+    found = diagnose((well, dark), facts_of(tmp_path), is_whole=False)
+    assert found.verdict.endswith("only, and found nothing that stops it; dark could not be told.")
+    assert (found.exit_code(), found.exit_code(strict=True)) == (Exit.DONE, Exit.ANSWER_IS_NO)
+
+
+def test_a_profile_that_cannot_be_read_does_not_pass_a_single_check(tmp_path: Path) -> None:
+    (tmp_path / "sample.yaml").write_text(MINIMAL + "engin: {}\n")
+    facts = Facts(sample_host(tmp_path), request=Request(reference="./sample.yaml"))
+    found = diagnose((made(finding(), "pip"),), facts, is_whole=False)
+    assert [one.id for one in found.errors] == ["profile.unknown-key"]
+    assert (found.can_serve, found.exit_code()) == (False, Exit.USAGE)
+    (tmp_path / "sample.yaml").write_text(MINIMAL)
+    facts = Facts(sample_host(tmp_path), request=Request(reference="./sample.yaml"))
+    found = diagnose((made(finding(), "pip"),), facts, is_whole=False)
+    assert [one.check.name for one in found.outcomes] == ["pip"]
+    assert found.exit_code() == Exit.DONE
+
+
 def test_what_follows_from_a_consequence_follows_from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     table = {"a": ("b",), "b": ("c",)}
     monkeypatch.setattr(causes, "CONSEQUENCES", table)
