@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from neuronctl.bench.schema import Lengths
+from neuronctl.errors import Place, UsageError
 
 # More groups would only be lines in git. Sizes that are compiled are multiples of 128, so few are split.
 _GROUPS = 24
@@ -39,3 +41,37 @@ def grouped(counted: Counter[int], step: int) -> Counter[int]:
     for length, count in counted.items():
         groups[-(-length // step) * step] += count
     return groups
+
+
+def read_lengths(path: Path) -> tuple[tuple[int, int], ...]:
+    """The requests of a file, one a line: tokens of the prompt and of the answer.
+
+    A space or a comma is between; empty lines and what follows a # are left out. Raises UsageError with the
+    line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise _no_lengths(path, None, f"cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise _no_lengths(path, None, "is not UTF-8 text") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        said = line.partition("#")[0].replace(",", " ").split()
+        if not said:
+            continue
+        if len(said) != 2 or not all(word.isdecimal() and len(word) < 10 for word in said):
+            raise _no_lengths(path, number, "has a line that is not two numbers of tokens")
+        found.append((int(said[0]), int(said[1])))
+    if not found:
+        raise _no_lengths(path, None, "holds no lengths")
+    return tuple(found)
+
+
+def _no_lengths(path: Path, line: int | None, what: str) -> UsageError:
+    return UsageError(
+        f"the file of lengths {what}",
+        fix="give each request a line: the tokens of its prompt, and those of its answer",
+        place=Place(str(path), line),
+        code="bench.no-lengths",
+    )
