@@ -152,8 +152,8 @@ def work_folder(situation: Situation) -> Remark | None:
     return Remark(
         f"{_WORK_FOLDER} is {path}: by NxD's code (not run) each compile removes that folder when it begins, "
         "so neuronctl gives each compile a folder of its own in it",
-        fix=f"{remove_variable(situation, _WORK_FOLDER)}: then that folder is beside the store, and gone with "
-        "the compile",
+        fix=f"{remove_variable(situation, _WORK_FOLDER)}: then that folder is beside the store, and gone "
+        "with the compile",
         key=variable_key(situation, _WORK_FOLDER),
     )
 

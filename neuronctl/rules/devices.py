@@ -11,6 +11,7 @@ from neuronctl.errors import MachineUnfit
 from neuronctl.machine.cores import CoreSet, partition
 from neuronctl.machine.devices import NeuronDevice
 from neuronctl.neuron.outlook import Outlook
+from neuronctl.profile.variable import variable_place
 from neuronctl.rules.place import variable_key
 from neuronctl.rules.rule import NEURON, Remark, rule
 from neuronctl.rules.situation import Situation
@@ -181,7 +182,11 @@ def _free_fix(situation: Situation, outlook: Outlook, devices: Sequence[NeuronDe
     )
     free = (outlook.granted or CoreSet()).difference(taken)
     pids = sorted({process.pid for device in devices for process in device.processes})
+    # neuron-ls knows no command of a process of another container.
+    hidden = {process.pid for device in devices for process in device.processes if not process.command}
     stop = f"end {'process' if len(pids) == 1 else 'processes'} {' '.join(map(str, pids[:8]))}"
+    if hidden:
+        stop += " on the host" if hidden.issuperset(pids) else " (those of another container on the host)"
     if any(process.command.startswith("VLLM::") for device in devices for process in device.processes):
         stop += " and wait until neuron-ls shows none (reported: up to 45 s)"
     try:
@@ -191,7 +196,11 @@ def _free_fix(situation: Situation, outlook: Outlook, devices: Sequence[NeuronDe
     # The native plugin does not start where the runtime's own variable is set.
     native = outlook.generation == "native"
     variable = "NEURON_VISIBLE_DEVICES" if native else "NEURON_RT_VISIBLE_CORES"
-    return f"take cores that are free: export {variable}={group}; or {stop}"
+    place = variable_place(situation.profile, variable)
+    take = f"export {variable}={group}"
+    if place is not None:  # the profile's own wins over the shell's
+        take = f"set {place.key}: '{group}'" + (f" in {place.file}:{place.line}" if place.file else "")
+    return f"take cores that are free: {take}; or {stop}"
 
 
 @rule(

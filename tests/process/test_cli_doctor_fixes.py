@@ -6,6 +6,8 @@ import pytest
 
 from tests.process.neuron_machine import NeuronTerminal
 
+OTHER = '{"pid": 1966680, "command": "", "neuron_runtime_version": "2.34.10"}'
+
 
 @pytest.mark.parametrize("value", ["7-9", "cores"])
 def test_cores_of_a_profile_s_env_are_told_once_with_their_line(instance: NeuronTerminal, value: str) -> None:
@@ -21,3 +23,19 @@ def test_cores_of_a_profile_s_env_are_told_once_with_their_line(instance: Neuron
     assert "unset" not in planned["fix"]
     if value == "7-9":
         assert "remove env.NEURON_RT_VISIBLE_CORES from p.yaml:4" in planned["fix"]
+
+
+def test_a_process_of_another_container_is_not_to_be_killed_from_here(instance: NeuronTerminal) -> None:
+    """neuron-ls in a container tells numbers of the host, and no command."""
+    listing = instance.root / "listing.json"
+    listing.write_text(
+        listing.read_text().replace('"neuron_processes": []', f'"neuron_processes": [{OTHER}]')
+    )
+    (instance.root / ".dockerenv").touch()
+    said = instance.run("doctor", "--offline", "--json")
+    (finding,) = [one for one in said.envelope["findings"] if one["id"] == "devices.all-held"]
+    assert "held by process 1966680 (of another container)" in finding["message"]
+    assert "end 1966680 on the host" in finding["fix"]
+    assert "kill" not in finding["fix"]
+    refused = instance.run("serve", "p.yaml")
+    refused.expect(1, "end process 1966680 on the host")

@@ -11,6 +11,7 @@ from neuronctl.host import Host
 from neuronctl.machine.cage import find_cage
 from neuronctl.machine.detect import Machine
 from neuronctl.machine.devices import device_indexes, has_counters
+from neuronctl.machine.holder import Holder, find_holder, how_to_end
 from neuronctl.machine.process import Process, read_process
 from neuronctl.machine.server_process import find_servers
 from neuronctl.result import Finding
@@ -280,8 +281,9 @@ ORPHANED = Trouble(
 def cores_in_use(facts: Facts) -> Seen:
     """Which processes hold devices, with their names and owners, and workers that their server left behind.
 
-    neuron-ls tells who holds a device, not which cores of it. A process of another container has a number
-    here and no name. vLLM's workers are named VLLM::…; one whose parent has ended is an orphan.
+    neuron-ls tells who holds a device, not which cores of it. In a container it tells the numbers that the
+    host has for processes: those of other containers have no name here, and are ended on the host. vLLM's
+    workers are named VLLM::…; one whose parent has ended is an orphan.
     """
     found = _neuron_machine(facts)
     if not found.devices:
@@ -296,26 +298,28 @@ def cores_in_use(facts: Facts) -> Seen:
         if device.processes
     }
     pids = sorted({pid for each in held.values() for pid in each})
-    known = {pid: process for pid in pids if (process := read_process(facts.host, pid))}
+    told = {process.pid: process for device in found.devices for process in device.processes}
+    known = {pid: find_holder(facts.host, told[pid]) for pid in pids}
     data: dict[str, object] = {
         "cores": len(found.core_ids),
         "lnc": found.lnc,
         "held": {str(index): each for index, each in held.items()},
-        "processes": [
-            {"pid": pid, "name": known[pid].name, "owner": known[pid].owner} if pid in known else {"pid": pid}
-            for pid in pids
-        ],
+        "processes": [_holder_data(holder) for holder in known.values()],
     }
     free = len(found.devices) - len(held)
     if not pids:
         return Seen(f"nobody holds any of {_count(len(found.core_ids), 'core')}", data=data)
-    orphans = [one for one in known.values() if _is_orphan(one, facts.host)]
+    orphans = [
+        one.process
+        for one in known.values()
+        if one.process is not None and one.container is None and _is_orphan(one.process, facts.host)
+    ]
     findings = [_orphaned(orphans)] if orphans else []
-    who = ", ".join(str(known[pid]) if pid in known else f"{pid} (of another container)" for pid in pids[:4])
+    who = ", ".join(str(known[pid]) for pid in pids[:4])
     who += f" and {len(pids) - 4} more" if len(pids) > 4 else ""
     message = f"devices {', '.join(map(str, held))} of {len(found.devices)} are held by process {who}"
-    rest = [pid for pid in pids if pid not in {one.pid for one in orphans}]
-    stop = f"end them if nobody needs them: kill {' '.join(map(str, rest[:8]))}"
+    rest = [known[pid] for pid in pids if pid not in {one.pid for one in orphans}]
+    stop = f"end them if nobody needs them: {how_to_end(rest)}"
     if rest:
         findings.append((HELD if free else ALL_HELD)(message, fix=stop))
     remedies = tuple(
@@ -323,6 +327,14 @@ def cores_in_use(facts: Facts) -> Seen:
         for one in orphans
     )
     return Seen(message, tuple(findings), data=data, remedies=remedies)
+
+
+def _holder_data(holder: Holder) -> dict[str, object]:
+    """A holder for machines: the name, owner and container as far as they are known."""
+    data: dict[str, object] = {"pid": holder.pid}
+    if holder.process is not None:
+        data |= {"name": holder.process.name, "owner": holder.process.owner}
+    return data | ({"container": holder.container} if holder.container else {})
 
 
 def _is_orphan(process: Process, host: Host) -> bool:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 
 from neuronctl.doctor.check import CannotTell, NotHere, Seen, Trouble, check
 from neuronctl.doctor.facts import Facts
 from neuronctl.errors import Exit, NeuronctlError
 from neuronctl.host import Host
 from neuronctl.machine.ancestors import ancestors
+from neuronctl.machine.holder import as_holder, how_to_end
 from neuronctl.machine.listeners import Address, Listener, holders, read_listeners
 from neuronctl.machine.process import Process, read_process, user_name
-from neuronctl.machine.reading import list_folder, read_number
+from neuronctl.machine.reading import NoAnswer, list_folder, read_number
 from neuronctl.machine.server_process import ServerProcess, find_servers
 from neuronctl.profile.schema import ServerSection
 from neuronctl.result import Finding
 
+# What a check may take that looks through all processes, and through their open files.
+_PROCESSES_S = 15.0
 _DEFAULT = ServerSection()
 _HIGHEST_PORT = 65535
 _NAMES = {"vllm": "vLLM"}
@@ -49,6 +53,7 @@ CANNOT_LISTEN = Trouble(
     "Whether the server's port is free",
     finds=(IN_USE, OURS, CANNOT_LISTEN),
     exit_code=Exit.SERVER_NOT_READY,
+    timeout_s=_PROCESSES_S,
 )
 def port(facts: Facts) -> Seen:
     """The address and port of the profile: whether a server could listen there now, and who does otherwise.
@@ -85,7 +90,9 @@ def port(facts: Facts) -> Seen:
             fix=f"to serve anew end it first: kill {own.pid}",
         )
     else:
-        end = f"end it (kill {process.pid})" if process else "end what listens there"
+        end = "end what listens there"
+        if process is not None:
+            end = f"end it ({how_to_end([as_holder(facts.host, process)])})"
         finding = IN_USE(
             f"port {server.port} of {server.host} is in use, {said}",
             fix=f"{end}, or {_other_port(server.port, listeners or ())}",
@@ -93,7 +100,7 @@ def port(facts: Facts) -> Seen:
     return Seen(f"{where} is in use, {said}", (finding,), data=data)
 
 
-@check("servers", "The neuronctl and vLLM servers that run here now")
+@check("servers", "The neuronctl and vLLM servers that run here now", timeout_s=_PROCESSES_S)
 def servers(facts: Facts) -> Seen:
     """Processes that are `neuronctl serve`, `vllm serve` or vLLM's API server, and where they listen.
 
@@ -176,15 +183,21 @@ def _as_address(text: str) -> Address | None:
 
 
 def _process(host: Host, listener: Listener) -> Process | None:
-    pids = holders(host, {listener.inode}).get(listener.inode, ())
-    return next((process for pid in pids if (process := read_process(host, pid))), None)
+    """Whose the socket is; None where nobody tells, or a process that is looked at hangs."""
+    with suppress(NoAnswer):
+        pids = holders(host, {listener.inode}).get(listener.inode, ())
+        return next((process for pid in pids if (process := read_process(host, pid))), None)
+    return None
 
 
 def _own_server(host: Host, process: Process | None) -> Process | None:
     """The neuronctl that started what has the port, None where none did."""
     if process is None:
         return None
-    running = find_servers(host)
+    try:
+        running = find_servers(host)
+    except NoAnswer:  # one of them hangs; whose the port is, is told all the same
+        return None
     if any(one.process.pid == process.pid and one.kind == "neuronctl" for one in running):
         return process
     return _starter(host, process.pid, running)

@@ -89,6 +89,15 @@ def test_a_port_that_is_taken_is_an_error_that_names_who_has_it(proc: Proc) -> N
     assert seen.data["listener"]["pid"] == 41  # type: ignore[index]
 
 
+def test_a_container_on_the_host_s_network_is_named(proc: Proc) -> None:
+    proc.listen("0100007F", 8000, 9)
+    proc.run(41, "/usr/sbin/nginx", name="nginx", socket=9)
+    (proc.folder / "41" / "cgroup").write_text(f"0::/system.slice/docker-{'0a' * 32}.scope\n")
+    (finding,) = look_at_port(proc.root).findings
+    assert "stop container 0a0a0a0a0a0a" in str(finding.fix)
+    assert "kill" not in str(finding.fix)
+
+
 def test_who_has_it_may_be_hidden(proc: Proc) -> None:
     proc.listen(LOOPBACK, 8000, 77, uid=54321)
     [finding] = look_at_port(proc.root).findings

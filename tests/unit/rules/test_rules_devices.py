@@ -135,10 +135,17 @@ def test_devices_cores_in_use_by_workers_of_vllm(tmp_path: Path) -> None:
 
 def test_devices_cores_in_use_by_a_process_without_a_name(tmp_path: Path) -> None:
     machine = {"devices": held({0: (process(77, ""),)})}
-    assert (
-        "process 77 (of another container)"
-        in said(tmp_path, "devices.cores-in-use", TP4, machine=machine).message
-    )
+    finding = said(tmp_path, "devices.cores-in-use", TP4, machine=machine)
+    assert "process 77 (of another container)" in finding.message
+    assert str(finding.fix).endswith("or end process 77 on the host")
+
+
+def test_free_cores_are_named_where_the_profile_names_them(tmp_path: Path) -> None:
+    machine = {"devices": held({1: (process(77, "python3"),)})}
+    text = TP4 + "env: {NEURON_RT_VISIBLE_CORES: 0-9}\n"
+    finding = said(tmp_path, "devices.cores-in-use", text, machine=machine)
+    assert "set env.NEURON_RT_VISIBLE_CORES: '4-7' in sample.yaml:3" in str(finding.fix)
+    assert "export" not in str(finding.fix)
 
 
 def test_devices_shared(tmp_path: Path) -> None:
