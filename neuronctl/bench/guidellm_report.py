@@ -4,6 +4,7 @@ guidellm keeps of each answer when the first and the last text came, and none of
 have no ITL. Its times are of the machine's wall clock.
 """
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -127,14 +128,15 @@ def _record(path: Path, one: _Request, start: float, begin: float, otherwise: st
     )
 
 
+_STATUS = re.compile(r"'\d{3} ([^']+)' for url")
 _CONNECTION = ("ConnectError", "ReadError", "WriteError", "CloseError", "RemoteProtocolError")
 
 
 def kind_of(error: str) -> str:
     """A failure in a word or two, the same as for the other engine. guidellm keeps an exception's repr."""
     name, _, said = error.partition("(")
-    if name == "HTTPStatusError" and (words := said.split("'")[1:2]):
-        return f"HTTP {words[0].partition(' ')[2]}"[:60]
+    if status := _STATUS.search(said):
+        return f"HTTP {status[1]}"[:60]
     if "incomplete" in said or name == "JSONDecodeError":
         return "answer cut"
     if name in _CONNECTION:

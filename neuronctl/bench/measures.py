@@ -183,9 +183,12 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _spread_tokens(record: Record, start_s: float, width_s: float, tokens: list[float]) -> None:
-    """Count a record's tokens where they arrived, each arrival carrying an equal share."""
+    """Count a record's tokens where they arrived, each arrival carrying an equal share.
+
+    Where the engine does not say when they did, they are spread evenly over their answer.
+    """
     arrivals = [start_s + (record.ttft_s or 0.0)]
-    for itl in record.itls_s:
+    for itl in record.itls_s or ((record.tpot_s,) * (record.output_tokens - 1) if record.tpot_s else ()):
         arrivals.append(arrivals[-1] + itl)
     share = record.output_tokens / len(arrivals)
     for at_s in arrivals:
