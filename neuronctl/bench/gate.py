@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from neuronctl.bench.amount import amount, signed
 from neuronctl.bench.change import Change, is_beyond, noise_of
 from neuronctl.bench.compare import ERROR_RATE, compare, failures_of, points_by_name, values_of, warnings
 from neuronctl.bench.condition import Condition
 from neuronctl.bench.measures import MEASURES
 from neuronctl.bench.schema import BenchResult, Point
-from neuronctl.bench.shown import duration, share, whole
 from neuronctl.errors import UsageError
 
 
@@ -84,7 +84,7 @@ def _judge_limit(result: BenchResult, condition: Condition) -> Iterator[Breach |
         value = _failed_share(point) if measure.name == ERROR_RATE else statistics.median(values)
         if not condition.is_exceeded_by(value):
             continue
-        told = f"{_at(condition, name)} is {_amount(measure.name, value)}, and the limit is " + _amount(
+        told = f"{_at(condition, name)} is {amount(measure.name, value)}, and the limit is " + amount(
             measure.name, condition.value
         )
         if measure.name == ERROR_RATE or is_beyond(values, condition.value, noise):
@@ -128,11 +128,11 @@ def _judge_change(condition: Condition, name: str, change: Change | None) -> Ite
     is_exceeded = change.a != change.b if change.change is None else condition.is_exceeded_by(change.change)
     if not is_exceeded or change.verdict == "better":
         return
-    told = f"{_at(condition, name)}: {_amount(condition.measure, change.a)} → " + _amount(
+    told = f"{_at(condition, name)}: {amount(condition.measure, change.a)} → " + amount(
         condition.measure, change.b
     )
     if change.change is not None:
-        told += f" ({_signed(change.change)}; the limit is {_signed(condition.value)})"
+        told += f" ({signed(change.change)}; the limit is {signed(condition.value)})"
     if change.verdict == "worse":
         yield Breach(condition.text, name, "regression", told)
     else:
@@ -161,14 +161,3 @@ def _failed_share(point: Point) -> float:
 
 def _at(condition: Condition, name: str) -> str:
     return f"{condition.measure} at {name}"
-
-
-def _signed(change: float) -> str:
-    return f"{change * 100:+.3g} %"
-
-
-def _amount(measure: str, value: float) -> str:
-    unit = MEASURES[measure].unit
-    if unit == "s":
-        return duration(value)
-    return share(value) if unit == "share" else f"{whole(value)} {unit.replace('1/s', 'a second')}"
