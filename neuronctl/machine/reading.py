@@ -19,7 +19,7 @@ T = TypeVar("T")
 # A read takes some microseconds; a machine whose memory is used up may take long to begin with it.
 READ_S = 2.0
 # For looking through all processes: a large machine has tens of thousands, each with its open files.
-SCAN_S = 6.0
+SCAN_S = 4.0
 
 
 class NoAnswer(MachineUnfit):

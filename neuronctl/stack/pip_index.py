@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from neuronctl.host import Host
+from neuronctl.time_limit import within
 
 AWS_HOST = "pip.repos.neuron.amazonaws.com"
+_READ_S = 2.0
 
 
 def aws_pip_index(host: Host, python: Path) -> str | None:
@@ -46,8 +48,9 @@ def _files(host: Host, python: Path) -> Iterator[Path]:
 
 
 def _text(file: Path) -> str:
+    """Empty where it cannot be read, or hangs: a pipe may be named, or a server of files not answer."""
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        return within(_READ_S, lambda: file.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return ""
 

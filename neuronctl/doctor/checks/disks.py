@@ -7,6 +7,7 @@ hangs, finding those out hangs as well.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from neuronctl.doctor.check import Seen, Trouble, check
@@ -24,6 +25,7 @@ from neuronctl.doctor.place import (
 )
 from neuronctl.machine.amount import say_bytes
 from neuronctl.machine.mounts import Mount, find_mount, read_mounts
+from neuronctl.machine.reading import NoAnswer
 from neuronctl.machine.room import Room, Silence, measure_rooms
 from neuronctl.result import Finding
 
@@ -91,7 +93,9 @@ def disks(facts: Facts) -> Seen:
     That the store can really be written, the check `store` finds out.
     """
     places, unknown = find_places(facts)
-    mounts = read_mounts(facts.host)
+    mounts: tuple[Mount, ...] = ()
+    with suppress(NoAnswer):  # they only tell of what kind a place is
+        mounts = read_mounts(facts.host)
     rooms = measure_rooms(places, ANSWER_S)
     findings = [NOT_REACHED(f"the {name} has no place: {why}", fix) for name, why, fix in unknown]
     said = []
