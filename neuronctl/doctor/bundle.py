@@ -25,7 +25,7 @@ from neuronctl.errors import NeuronctlError, UsageError
 from neuronctl.host import Host
 from neuronctl.machine.devices import device_indexes
 from neuronctl.machine.neuron_tool import find_neuron_tool
-from neuronctl.machine.reading import read_text
+from neuronctl.machine.reading import NoAnswer, read_text
 from neuronctl.redaction import Redaction
 from neuronctl.secret import HIDDEN
 
@@ -104,11 +104,8 @@ def write_bundle(
     bundle.add("environment.txt", list_variables(host.environ))
     bundle.add("versions.txt", _versions(host, stack, bundle.note))
     for source in ("meminfo", "self/mounts"):
-        text = read_text(host, f"/proc/{source}", TAIL_BYTES)
-        if text:
+        if text := _text(host, f"/proc/{source}", TAIL_BYTES, bundle.note):
             bundle.add(f"system/{Path(source).name}.txt", text)
-        else:
-            bundle.note(f"/proc/{source}: cannot be read")
     _add_dmesg(bundle, host)
     _add_neuron_ls(bundle, host)
     _add_home(bundle, host)
@@ -117,12 +114,24 @@ def write_bundle(
     return tuple(members)
 
 
+def _text(host: Host, path: str, most: int, note: Callable[[str], None]) -> str:
+    try:
+        text = read_text(host, path, most)
+    except NoAnswer as silence:
+        note(silence.what)
+        return ""
+    if not text:
+        note(f"{path}: cannot be read")
+    return text
+
+
 def _versions(host: Host, stack: Stack | None, note: Callable[[str], None]) -> str:
     """neuronctl, Python, Linux, and all distributions in the import folders of the serving Python."""
     from neuronctl.stack.detect import detect_stack
 
     kernel = os.uname()
-    system = re.search(r'^PRETTY_NAME="?([^"\n]*)', read_text(host, "/etc/os-release", 4096), re.MULTILINE)
+    release = _text(host, "/etc/os-release", 4096, note)
+    system = re.search(r'^PRETTY_NAME="?([^"\n]*)', release, re.MULTILINE)
     lines = [
         f"neuronctl {neuronctl.__version__}",
         f"neuronctl's python {sys.version.split()[0]} {sys.executable}",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from neuronctl.doctor.utilisation import RuntimeUse, Utilisation, read_sysfs_memory
 from neuronctl.host import Host
@@ -12,8 +14,10 @@ from neuronctl.machine.control_group import read_control_group
 from neuronctl.machine.devices import NeuronDevice
 from neuronctl.machine.memory import read_memory
 from neuronctl.machine.process import Process, read_process
+from neuronctl.machine.reading import NoAnswer
 from neuronctl.machine.server_process import ServerProcess, find_servers
 
+T = TypeVar("T")
 _HEALTH_S = 0.5
 # Servers that do not answer must not hold up the table: asked for this long together.
 _ALL_HEALTH_S = 1.5
@@ -89,46 +93,59 @@ def take_snapshot(
     notes: Sequence[str] = (),
 ) -> Snapshot:
     """What is seen now: `devices` by neuron-ls or sysfs, `use` by neuron-monitor, None without it."""
+    told = list(notes)
     if use is not None and use.trouble:
-        notes = (*notes, f"Utilisation is unknown: neuron-monitor {use.trouble}.")
-    return Snapshot(
-        at=host.now(),
-        host_memory=_host_memory(host),
-        devices=tuple(_device(host, device, devices, use, chip) for device in devices),
-        servers=_servers(host),
-        notes=tuple(notes),
-    )
+        told.append(f"Utilisation is unknown: neuron-monitor {use.trouble}.")
+    memory = _unless_silent(lambda: _host_memory(host), told)
+    seen = tuple(_device(host, device, devices, use, chip, told) for device in devices)
+    servers = _unless_silent(lambda: _servers(host), told) or ()
+    return Snapshot(host.now(), memory, seen, servers, tuple(dict.fromkeys(told)))
+
+
+def _unless_silent(look: Callable[[], T], notes: list[str]) -> T | None:
+    """What `look` gives; None where a file that it reads hangs, which goes to the notes."""
+    try:
+        return look()
+    except NoAnswer as silence:
+        notes.append(f"{silence.what}.")
+        return None
 
 
 def _device(
     host: Host,
     device: NeuronDevice,
     devices: Sequence[NeuronDevice],
-    told: Utilisation | None,
+    reported: Utilisation | None,
     chip: Chip | None,
+    notes: list[str],
 ) -> Device:
-    use = told or Utilisation()
+    use = reported or Utilisation()
     mine = set(device.core_ids)
     # A report names the cores that were active (neuroncores_in_use), so the others were not: unless it lacks
     # the percents of a process, as where a field has another name.
-    is_complete = told is not None and told.trouble is None and all(map(_has_percents, use.runtimes))
+    is_complete = reported is not None and reported.trouble is None and all(map(_has_percents, use.runtimes))
     idle = 0.0 if is_complete else None
     cores = []
     for core in device.core_ids:
         said = [one.cores[core].percent for one in use.runtimes if core in one.cores]
         percents = [percent for percent in said if percent is not None]
         cores.append(Core(core, min(100.0, sum(percents)) if percents else None if said else idle))
-    holders = {each.pid: Holder(each.pid, read_process(host, each.pid)) for each in device.processes}
-    for runtime in use.runtimes:
-        if used := tuple(core for core in runtime.cores if core in mine):
-            holders[runtime.pid] = Holder(runtime.pid, read_process(host, runtime.pid), used)
+    using: dict[int, tuple[int, ...]] = {each.pid: () for each in device.processes}
+    using |= {
+        runtime.pid: used
+        for runtime in use.runtimes
+        if (used := tuple(core for core in runtime.cores if core in mine))
+    }
     used_bytes = _memory_used(device, devices, use)
     if used_bytes is None:
-        used_bytes = read_sysfs_memory(host, device.index)
+        used_bytes = _unless_silent(lambda: read_sysfs_memory(host, device.index), notes)
     return Device(
         index=device.index,
         cores=tuple(cores),
-        holders=tuple(holders[pid] for pid in sorted(holders)),
+        holders=tuple(
+            Holder(pid, _unless_silent(partial(read_process, host, pid), notes), used)
+            for pid, used in sorted(using.items())
+        ),
         memory_used_bytes=used_bytes,
         memory_total_bytes=use.device_bytes or (chip.memory_bytes if chip else None),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from neuronctl.host import Host
 from neuronctl.machine.devices import SYSFS
-from neuronctl.machine.reading import list_folder, read_number
+from neuronctl.machine.reading import answered, list_folder, read_number
 
 _LARGEST = 2**60
 _MOST = 4096
@@ -80,8 +80,12 @@ def read_sysfs_memory(host: Host, index: int) -> int | None:
     """Bytes in use in the memory of device `index`: of all its cores and kinds together; None where unknown.
 
     `total` is what is in use now (aws-neuron-sdk, tools/neuron-sys-tools/neuron-sysfs-user-guide.rst); one
-    capture has 0 there and the bytes in `present`. Driver 2.31 moved nodes of this tree.
+    capture has 0 there and the bytes in `present`. Driver 2.31 moved nodes of this tree. Raises NoAnswer.
     """
+    return answered(host, f"{SYSFS[0]}/neuron{index}", lambda: _sum_sysfs_memory(host, index))
+
+
+def _sum_sysfs_memory(host: Host, index: int) -> int | None:
     for base in SYSFS:
         device = f"{base}/neuron{index}"
         cores = [name for name in list_folder(host, device) if name.startswith("neuron_core")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from neuronctl.doctor.monitor import Monitor
@@ -20,6 +20,7 @@ from neuronctl.machine.devices import (
     infer_lnc,
     read_sysfs,
 )
+from neuronctl.machine.reading import NoAnswer
 
 INTERVAL_S = 2.0
 SHORTEST_S = 0.2
@@ -67,7 +68,9 @@ class _Eyes:
         indexes = device_indexes(self.host)
         if not indexes:
             return (), None, ()
-        chip = chip_of(self.host, indexes)
+        chip: Chip | None = None
+        with suppress(NoAnswer):  # a driver that hangs; what it is asked besides tells so
+            chip = chip_of(self.host, indexes)
         if self.trouble is None or self.host.monotonic() - self.asked_at >= _ASK_AGAIN_S:
             listing = ask_neuron_ls(self.host)
             self.trouble, self.asked_at = listing.trouble, self.host.monotonic()

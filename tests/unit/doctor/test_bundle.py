@@ -139,6 +139,13 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "dmesg_restrict" in told
 
 
+def test_what_hangs_is_named(tmp_path: Path) -> None:
+    host = world(tmp_path)
+    host.write("etc/os-release", "").unlink()
+    os.mkfifo(tmp_path / "etc/os-release")
+    assert "/etc/os-release did not answer in 2 s" in bundle(host)["contents.txt"]
+
+
 def test_neuron_ls_without_the_arguments_of_others(tmp_path: Path) -> None:
     listing = [
         {"neuron_device": 0, "neuron_processes": [{"pid": 7, "command": "/opt/x/python --their thing"}]}

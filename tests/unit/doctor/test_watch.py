@@ -260,6 +260,21 @@ def test_servers_that_hang_do_not_hold_up_the_table(world: World) -> None:
     assert world.clock[0] <= 1.5
 
 
+def test_files_that_hang_are_named_and_the_rest_is_shown(world: World) -> None:
+    for path in ("proc/meminfo", "proc/70/stat", "proc/77/cmdline"):
+        world.write(path, "").unlink()
+        os.mkfifo(world.root / path)
+    seen = take_snapshot(world, TWO, None)
+    assert [device.index for device in seen.devices] == [0, 1]
+    assert seen.devices[0].holders == (Holder(70, None),)
+    assert (seen.host_memory, seen.servers) == (None, ())
+    assert [note.partition(" did not answer in ")[0] for note in seen.notes] == [
+        "/proc/meminfo",
+        "/proc/70/stat",
+        "/proc/77/cmdline",
+    ]
+
+
 def test_a_machine_with_nothing(world: World) -> None:
     text = table(take_snapshot(world, (), None), 80)
     assert "host memory" in text
