@@ -11,13 +11,14 @@ from neuronctl.cli.invocation import Invocation
 from neuronctl.cli.table import columns
 from neuronctl.doctor.all import CHECKS
 from neuronctl.doctor.check import Check, Trouble
+from neuronctl.doctor.place import join
 from neuronctl.errors import Exit, UsageError
 from neuronctl.explain.explain import Explanation, explain_code, explain_log, known_codes
 from neuronctl.explain.known_issue import known_issues, source_prefixes
 from neuronctl.explain.line import clean_line, read_lines
 from neuronctl.explain.suspect import keep_suspects
-from neuronctl.profile.suggest import nearest_word
-from neuronctl.redaction import Redaction
+from neuronctl.profile.suggest import nearest_word, nearest_words
+from neuronctl.redaction.redaction import Redaction
 from neuronctl.result import Result
 from neuronctl.rules.all import RULES
 from neuronctl.secret import secret_values
@@ -25,6 +26,8 @@ from neuronctl.secret import secret_values
 # So many are told in full; what a log shows beside them is most often what they led to.
 TOLD_IN_FULL = 3
 _LIST = "neuronctl explain --list"
+# So many codes are offered in place of one that is not known, and so much alike these are.
+_NEAR, _ALIKE = 3, 0.8
 
 
 def explain_source(source: str | None, call: Invocation) -> Result:
@@ -44,7 +47,7 @@ def explain_source(source: str | None, call: Invocation) -> Result:
         except OSError as error:
             raise UsageError(f"{source} cannot be read: {error.strerror}") from None
     else:
-        found = explain_code(source) or _explain_rule(source) or _explain_trouble(source)
+        found = (*explain_code(source), *_explain_rule(source), *_explain_trouble(source))
         if not found and len(source.split()) > 1:  # a line of a log, pasted
             found = explain_log(keep_suspects(source.splitlines(), suspects))
         elif not found:
@@ -67,8 +70,7 @@ def explain_source(source: str | None, call: Invocation) -> Result:
 
 def list_known() -> Result:
     """Every code and id that can be explained."""
-    known = known_codes() | {rule.id: _about(rule.look.__doc__) for rule in RULES}
-    known |= {trouble.id: trouble.what for trouble in _troubles()}
+    known = _all_known()
     rows = [(code, _short(words)) for code, words in known.items()]
     return Result("explain", {"known": known, "sources": source_prefixes()}, text=columns(rows))
 
@@ -83,16 +85,35 @@ def _file(source: str, call: Invocation) -> Path | None:
 
 
 def _unknown(source: str, call: Invocation) -> UsageError:
-    known = [*known_codes(), *(rule.id for rule in RULES), *(trouble.id for trouble in _troubles())]
-    near = nearest_word(source, known) or nearest_word(source.upper(), known)
+    near = _near(source)
     with suppress(OSError, ValueError):
         if source and call.host.expand(source).is_dir():
             return UsageError(f"{source} is a folder", fix="name a log file in it")
-    meant = f"; {near} is known" if near else ""
+    meant = f"; {join(near)} {'is' if len(near) == 1 else 'are'} known" if near else ""
     return UsageError(
         f"there is no file {_short(clean_line(source))}, and no code, status or issue of that name{meant}",
-        fix=f"neuronctl explain {near}" if near else _LIST,
+        fix=f"neuronctl explain {near[0]}" if near else _LIST,
     )
+
+
+def _near(source: str) -> tuple[str, ...]:
+    """What was most likely meant: a code whose part after the dot was given, else those that look alike."""
+    known = list(_all_known())
+    said = source.strip().lower()
+    if ends := [each for each in known if said and each.partition(".")[2] == said]:
+        return tuple(ends[:_NEAR])
+    found = (
+        *nearest_words(source, known, _NEAR, _ALIKE),
+        *nearest_words(source.upper(), known, _NEAR, _ALIKE),
+    )
+    best = nearest_word(source, known)
+    return tuple(dict.fromkeys(found))[:_NEAR] or ((best,) if best else ())
+
+
+def _all_known() -> dict[str, str]:
+    """Every code and id that can be explained, with what it means."""
+    known = known_codes() | {rule.id: _about(rule.look.__doc__) for rule in RULES}
+    return known | {trouble.id: trouble.what for trouble in _troubles()}
 
 
 def _explain_rule(source: str) -> tuple[Explanation, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import neuronctl
 from neuronctl.cli.invocation import Invocation
 from neuronctl.errors import Exit, NeuronctlError
-from neuronctl.redaction import Redaction
+from neuronctl.redaction.redaction import Redaction
 from neuronctl.secret import hide_assignment, is_secret, secret_values, split_flags
 
 

@@ -26,7 +26,7 @@ from neuronctl.host import Host
 from neuronctl.machine.devices import device_indexes
 from neuronctl.machine.neuron_tool import find_neuron_tool
 from neuronctl.machine.reading import NoAnswer, read_text
-from neuronctl.redaction import Redaction
+from neuronctl.redaction.redaction import Redaction
 from neuronctl.secret import HIDDEN
 
 if TYPE_CHECKING:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from neuronctl.redaction import Redaction
+from neuronctl.redaction.redaction import Redaction
 from neuronctl.secret import HIDDEN
+from tests.planted import SHAPES
 
 NOTHING = Redaction(())
 PLANTED = "Zwordfish42Planted"
+DATA = Path(__file__).parents[1] / "data"
 HUB, AMAZON = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567", "AKIAIOSFODNN7EXAMPLE"
 
 
@@ -98,6 +102,95 @@ def test_ordinary_text_stays(text: str) -> None:
     assert NOTHING.text(text) == text
 
 
+def test_ordinary_lines_of_a_log_stay() -> None:
+    lines = (DATA / "ordinary.log").read_text().splitlines()
+    assert len(lines) > 60
+    assert [NOTHING.text(line) for line in lines] == lines
+    assert NOTHING.text("\n".join(lines)).splitlines() == lines
+
+
+@pytest.mark.parametrize("log", sorted((DATA / "logs").iterdir()), ids=lambda path: path.name)
+def test_logs_of_servers_and_compilers_stay(log: Path) -> None:
+    text = log.read_text(errors="replace")
+    if "\x1b" not in text:
+        assert NOTHING.text(text) == text
+
+
+def in_log(text: str) -> str:
+    return f"INFO 11-23 12:00:00 [core.py:58] {text}\nINFO 11-23 12:00:00 [core.py:59] done"
+
+
+def behind_prefix(text: str) -> str:
+    return "\n".join(f"(EngineCore pid=42) {line}" for line in text.split("\n"))
+
+
+def deeper(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.split("\n"))
+
+
+def with_carriage_returns(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\n", "\r\n")
+
+
+def in_json_line(text: str) -> str:
+    return json.dumps({"level": "info", "message": text})
+
+
+def in_json_in_json(text: str) -> str:
+    return json.dumps(in_json_line(text))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [str, in_log, behind_prefix, deeper, with_carriage_returns, in_json_line, in_json_in_json, repr],
+    ids=lambda frame: frame.__name__,
+)
+def test_nothing_planted_is_shown(frame: Callable[[str], str]) -> None:
+    shown = {one.name: NOTHING.text(frame(one.text)) for one in SHAPES}
+    leaks = [one.name for one in SHAPES if any(secret in shown[one.name] for secret in one.secrets)]
+    assert leaks == []
+
+
+def test_nothing_planted_is_shown_in_data() -> None:
+    shown = {one.name: json.dumps(NOTHING.data({"a": [{one.text: one.text}]})) for one in SHAPES}
+    leaks = [one.name for one in SHAPES if any(secret in shown[one.name] for secret in one.secrets)]
+    assert leaks == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Server=db;Pwd=aB3dE5fG;Encrypt=yes", "Server=db;Pwd=(hidden);Encrypt=yes"),
+        ("mysql -u root -paB3dE5fG --host db x", "mysql -u root -p(hidden) --host db x"),
+        ("mount -o user=a,password=aB3dE5fG,uid=0", "mount -o user=a,password=(hidden),uid=0"),
+        ("GET /v1?api_key=aB3dE5fG&n=1 200", "GET /v1?api_key=(hidden)&n=1 200"),
+        ("Config(password='aB3dE5fG', port=1)", "Config(password='(hidden)', port=1)"),
+        ('{"msg": "a\\nHF_TOKEN=aB3dE5fG\\nb"}', '{"msg": "a\\nHF_TOKEN=(hidden)\\nb"}'),
+        ("<password>aB3dE5fG</password><n>1</n>", "<password>(hidden)</password><n>1</n>"),
+        ("curl -u me:aB3dE5fG http://a/b", "curl -u me:(hidden) http://a/b"),
+        ("docker run -e HF_TOKEN=aB3dE5fG -p 80:80 i", "docker run -e HF_TOKEN=(hidden) -p 80:80 i"),
+        ("a:\n  password: |\n    aB3\n    dE5\n  port: 1\n", "a:\n  password: (hidden)\n  port: 1\n"),
+    ],
+)
+def test_no_more_is_hidden_than_the_secret(text: str, shown: str) -> None:
+    assert NOTHING.text(text) == shown
+
+
+def test_a_command_line_in_data_is_read_as_one() -> None:
+    words = ["mysql", "-uroot", "-paB3dE5fG", "--host", "db", "x y"]
+    assert NOTHING.data(words) == ["mysql", "-uroot", "-p(hidden)", "--host", "db", "x y"]
+
+
+def test_keys_of_artifacts_that_it_is_told_of_stay() -> None:
+    key = "ad4c73aed1b50d2951ccfcbaba707eee"
+    other = key[::-1]
+    redaction = Redaction((), plain=[key])
+    assert redaction.text(f"key: {key}, key={other}") == f"key: {key}, key={HIDDEN}"
+    assert redaction.data({"deep": {"key": key, "api_key": other}}) == {
+        "deep": {"key": key, "api_key": HIDDEN}
+    }
+
+
 def test_what_follows_a_secret_stays() -> None:
     assert NOTHING.text(f"--api-key {PLANTED} --port 80") == f"--api-key {HIDDEN} --port 80"
     assert NOTHING.text(f'{{"api_key": "{PLANTED}", "n": 1}}') == f'{{"api_key": "{HIDDEN}", "n": 1}}'
@@ -167,11 +260,15 @@ def test_any_text_can_be_redacted(text: str) -> None:
 
 PIECES = (
     'a|a=b |hf_|A1b2|-----BEGIN PRIVATE KEY-----|-----END PRIVATE KEY-----|--a-|://a:|\\| |token="|eyJ|-eyJ|'
-    "authorization|aws_session_token |sig=|(|'--a',|-----END |MIIabcMIIabc1234\n|--token |\x1b["
+    "authorization|aws_session_token |sig=|(|'--a',|-----END |MIIabcMIIabc1234\n|--token |\x1b[|"
+    '\\"|"a\\|\'\\n|'
+    'token: |token:\n |password\n|mysql -p|curl -u |sqlplus -a |<token>|name="a_key"\n|["|'
+    "password [|a:5432:b:|"
+    "(a) |\t|&quot;api_key&quot;: |echo a |password for a|%25|$6$|Authorization: a\n |a;b=|a.|jdbc:oracle:a:"
 )
 
 
-@pytest.mark.parametrize("piece", PIECES.split("|"))
+@pytest.mark.parametrize("piece", sorted({*PIECES.split("|"), "|"} - {""}))
 def test_no_text_takes_long(piece: str) -> None:
     text = piece * (100_000 // len(piece))
     begun = time.perf_counter()
