@@ -17,6 +17,6 @@ def amount(measure: str, value: float) -> str:
 
 
 def signed(change: float) -> str:
-    """`+10 %`, `-4.25 %`, `+1,200 %`."""
-    percent = change * 100
-    return f"{percent:+.3g} %" if abs(percent) < 999 else f"{percent:+,.0f} %"
+    """`+10 %`, `-4.2 %`, `+1,200 %`."""
+    percent = round(change * 100, 1)
+    return f"{percent:+g} %" if abs(percent) < 1000 else f"{percent:+,.0f} %"

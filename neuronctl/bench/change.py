@@ -85,7 +85,7 @@ def change_of(
         verdict = "within noise"
     else:
         verdict = "cannot tell"
-        why = f"too few repeats: less than {math.expm1(bar):.0%} could be noise"
+        why = f"too few repeats: a change below {math.expm1(bar) * 100:.0f} % could be noise"
     return Change(measure, _median(a), _median(b), math.expm1(moved), math.expm1(bar), verdict, why)
 
 

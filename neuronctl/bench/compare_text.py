@@ -17,6 +17,7 @@ from neuronctl.bench.shown import clean
 _ALWAYS = (
     "ttft_p50",
     "ttft_p95",
+    "itl_p95",
     "tpot_p50",
     "e2e_p95",
     "output_throughput",
