@@ -143,7 +143,8 @@ def command_lines(text: str) -> Iterator[list[str]]:
     inline = re.findall(r"`([^`\n]+)`", re.sub(fence, "", text, flags=re.MULTILINE | re.DOTALL))
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     for line in [*lines, *inline]:
-        for part in re.split(r"\$\(|\)|[;|&>]", line):
+        # What a shell ends a command with, where it is not quoted.
+        for part in re.split(r"""(?:\$\(|\)|[;|&>])(?=(?:[^"']|"[^"]*"|'[^']*')*$)""", line):
             if "neuronctl" not in part:
                 continue
             words = shlex.split(part.strip().removeprefix("$ "), comments=True)
