@@ -17,7 +17,15 @@ from neuronctl.secret import is_secret
 
 PREFIX = "NEURONCTL_"
 # Variables that mean something else to neuronctl, or to the processes that it starts.
-RESERVED = frozenset({"NEURONCTL_HOME", "NEURONCTL_PYTHON", "NEURONCTL_PROFILE", "NEURONCTL_RUN_ID"})
+RESERVED = frozenset(
+    {
+        "NEURONCTL_GUIDELLM_PYTHON",
+        "NEURONCTL_HOME",
+        "NEURONCTL_PROFILE",
+        "NEURONCTL_PYTHON",
+        "NEURONCTL_RUN_ID",
+    }
+)
 RESERVED_BEGINNING = "NEURONCTL_LOG"
 # Said by files alone: they make no sense without one.
 _FILE_ONLY = frozenset({"extends", "description"})
