@@ -164,11 +164,10 @@ def benchmark_profile(request: Request, tools: Tools, *, cold: bool = False) -> 
         version = check_server(url, plan.served_name, key, tools.host, key_variable=tools.key_variable)
         target = replace(target, server_version=version)
         tools.tell(Message(f"{url} serves {plan.served_name} already: measuring that server", "note"))
-    story = _Story(
-        plan.profile.name, tools, target, _environment(plan.stack.versions, plan), said, dataset, digest
-    )
+    environment, workload = _environment(plan.stack.versions, plan), _workload(said, dataset, digest)
+    story = _Story(plan.profile.name, tools, target, environment, said, dataset, digest)
     task = Task(
-        url, plan.served_name, tools.tokenizer or str(plan.model.path), _workload(said, dataset, digest), loads,
+        url, plan.served_name, tools.tokenizer or str(plan.model.path), workload, loads,
         said.repeats, _objective(said), dataset, tools.raw, said.timeout_s, key, said.price_per_hour,
         target.cores,
     )  # fmt: skip
@@ -178,27 +177,30 @@ def benchmark_profile(request: Request, tools: Tools, *, cold: bool = False) -> 
 
 
 def shape_of(plan: Plan) -> Shape:
-    """What the plan's model is compiled for; nothing on a backend whose shapes are not fixed."""
+    """What the plan's model is compiled for; the length alone where shapes are not fixed."""
     longest = plan.engine.get("max_model_len")
-    length = int(longest.value) if longest is not None and isinstance(longest.value, int) else None
+    length = _integer(longest.value) if longest is not None else None
     outlook = plan.outlook
     if outlook is None or outlook.prediction is None:
         return Shape(max_model_len=length)
     config = outlook.prediction.neuron_config
     buckets = outlook.prediction.buckets.get("context_encoding_model", ())
     plain = [size for size in (_tokens_of(one) for one in buckets) if size is not None]
-    batch = config.get("batch_size")
     return Shape(
-        batch=batch if isinstance(batch, int) else None,
+        batch=_integer(config.get("batch_size")),
         input_buckets=tuple(sorted(set(plain))),
-        max_model_len=length or config.get("max_length"),
+        max_model_len=length or _integer(config.get("max_length")),
     )
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _tokens_of(bucket: object) -> int | None:
     """With prefix caching a bucket is (active, prefix)."""
     first = bucket[0] if isinstance(bucket, (tuple, list)) and bucket else bucket
-    return first if isinstance(first, int) else None
+    return _integer(first)
 
 
 def _whole(story: _Story, work: Callable[[Session], None]) -> BenchResult:
@@ -347,7 +349,7 @@ def _environment(versions: Mapping[str, str], plan: Plan | None = None) -> dict[
     found = {"system": f"{platform.system()} {platform.release()}", "processors": str(os.cpu_count())}
     if plan is not None and plan.machine.driver:
         found["neuron driver"] = str(plan.machine.driver)
-    return {**found, **{name: version for name, version in sorted(versions.items())}}
+    return {**found, **dict(sorted(versions.items()))}
 
 
 def _without_password(url: str) -> str:

@@ -1,0 +1,72 @@
+"""What is said before the numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from neuronctl.bench.measures import samples_needed
+from neuronctl.bench.remarks import remarks
+from neuronctl.bench.schema import BenchResult, Delay
+from tests.bench_sample import result
+
+
+def ids(made: BenchResult, delays: tuple[Delay, ...] = (), why: str | None = None) -> list[str]:
+    return [remark.id for remark in remarks(made.points, delays, why)]
+
+
+def with_runs(made: BenchResult, **changes: Any) -> BenchResult:
+    points = [replace(p, runs=tuple(replace(run, **changes) for run in p.runs)) for p in made.points]
+    return replace(made, points=tuple(points))
+
+
+def test_a_good_result_says_only_how_few_its_samples_are() -> None:
+    (few,) = remarks(result().points, (), None)
+    assert few.id == "few-samples"
+    assert "8 answers" in few.text and "p99 wants 299" in few.text
+
+
+def test_enough_samples_are_not_talked_about() -> None:
+    made = result(concurrencies=(64,))  # 512 requests
+    assert ids(made) == []
+
+
+def test_errors_come_first_and_are_counted_by_kind() -> None:
+    first = remarks(result(failing=2).points, (), None)[0]
+    assert (first.id, first.severity) == ("errors", "error")
+    assert "6 of 24 requests" in first.text and "HTTP 500 6" in first.text
+
+
+def test_a_client_at_its_limit_is_an_error() -> None:
+    assert ids(with_runs(result(), client_cpu=0.95))[0] == "client-saturated"
+    assert "client-saturated" not in ids(with_runs(result(), client_cpu=0.5))
+
+
+def test_a_delay_counts_by_what_was_measured() -> None:
+    made = result(concurrencies=(1,))  # 50 ms
+    assert "client-delay" in ids(made, (Delay(concurrency=1, ttft_s=0.006, itl_s=0),))
+    assert "client-delay" not in ids(made, (Delay(concurrency=1, ttft_s=0.004, itl_s=0),))
+    assert "client-delay" not in ids(made, (Delay(concurrency=2, ttft_s=0.006, itl_s=0),))
+
+
+def test_answers_that_end_early_and_prompts_of_other_lengths() -> None:
+    assert "short-answers" in ids(with_runs(result(), output_tokens=10))
+    assert "other-prompts" in ids(with_runs(result(), input_tokens=10))
+
+
+def test_a_rate_that_was_not_reached() -> None:
+    made = result()
+    slow = replace(made.points[0], load=replace(made.points[0].load, rate_rps=1000.0))
+    assert "rate-not-reached" in [remark.id for remark in remarks([slow], (), None)]
+
+
+def test_one_run_and_a_part_of_a_result() -> None:
+    assert "one-run" in ids(result(repeats=1))
+    assert remarks(result().points, (), "stopped by ^C")[0].id == "partial"
+
+
+def test_samples_needed() -> None:
+    """So many that one in twenty times at most none of them lies beyond the quantile."""
+    for share in (0.9, 0.95, 0.99):
+        assert share ** samples_needed(share) <= 0.05 < share ** (samples_needed(share) - 1)
