@@ -93,9 +93,9 @@ class Story:
 
 
 def paint(text: str, colour: str, stream: TextIO, environ: Mapping[str, str] | None = None) -> str:
-    """`text` in a colour where the stream is a terminal and NO_COLOR is not set."""
+    """`text` in a colour where the stream is a terminal that has some, and NO_COLOR is not set."""
     environ = os.environ if environ is None else environ
-    if not text or environ.get("NO_COLOR") or not stream.isatty():
+    if not text or environ.get("NO_COLOR") or environ.get("TERM") == "dumb" or not stream.isatty():
         return text
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 

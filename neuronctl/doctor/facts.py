@@ -203,6 +203,13 @@ class Facts:
                 fix="name one that answers with --python or NEURONCTL_PYTHON",
                 code="stack.no-answer",
             ) from None
+        except OSError as error:
+            raise StackUnfit(
+                f"the serving Python and its packages cannot be looked at: {error.filename or 'a file'}: "
+                f"{error.strerror or error}",
+                fix="name one that this user may read with --python or NEURONCTL_PYTHON",
+                code="stack.unreadable",
+            ) from None
 
     def _profile(self) -> Profile | None:
         from neuronctl.profile.resolve import load_profile

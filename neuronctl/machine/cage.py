@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -43,9 +44,9 @@ def find_cage(host: Host) -> Cage | None:
 
 
 def _runtime(host: Host) -> str | None:
-    if host.path("/run/.containerenv").exists():
+    if os.path.exists(host.path("/run/.containerenv")):
         return "podman"
-    if host.path("/.dockerenv").exists():
+    if os.path.exists(host.path("/.dockerenv")):
         return "docker"
     named = host.environ.get("container") or read_text(host, "/run/systemd/container", 100)
     if re.fullmatch(r"[a-z][a-z0-9-]{1,40}", named.strip()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def is_synchronized(host: Host) -> bool | None:
 
     Source: systemd-time-wait-sync.service(8). chrony, which Amazon Linux has, leaves no such file.
     """
-    return True if host.path("/run/systemd/timesync/synchronized").exists() else None
+    return True if os.path.exists(host.path("/run/systemd/timesync/synchronized")) else None
 
 
 def say_day(time_s: float) -> str:

@@ -155,7 +155,7 @@ def detect_machine(host: Host, target: str | None = None) -> Machine:
         hardware_errors=asked.ask("hardware_errors", lambda: count_hardware_errors(host, indexes)) or 0,
         listing_trouble=listing.trouble if listing else None,
         listing_kind=listing.kind if listing else None,
-        in_aws_image=host.path(_AWS_ENTRY_POINT).is_file(),
+        in_aws_image=os.path.isfile(host.path(_AWS_ENTRY_POINT)),
         unanswered=asked.unanswered,
     )
 
@@ -167,12 +167,14 @@ class _Questions:
         self.unanswered: dict[str, str] = {}
 
     def ask(self, name: str, find: Callable[[], T]) -> T | None:
-        """What `find` gives; None where it hangs, which is told under `name`, a field of the machine."""
+        """What `find` gives; None where it cannot, which is told under `name`, a field of the machine."""
         try:
             return find()
         except NoAnswer as silence:
             self.unanswered[name] = silence.what
-            return None
+        except OSError as error:
+            self.unanswered[name] = f"{error.filename or 'a file'} cannot be read: {error.strerror}"
+        return None
 
 
 def _assume(instance: InstanceType) -> Machine:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from neuronctl.host import Host
 from neuronctl.machine.reading import list_folder, read_text
 
@@ -34,4 +36,4 @@ def has_efa(host: Host) -> bool | None:
     """Whether there is one; None where the kernel shows no classes of devices, as on no Linux."""
     if efa_devices(host):
         return True
-    return False if host.path("/sys/class").is_dir() else None
+    return False if os.path.isdir(host.path("/sys/class")) else None

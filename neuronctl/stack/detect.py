@@ -108,7 +108,7 @@ def detect_stack(host: Host, python: str | None = None) -> Stack:
     images = sorted(host.path("/opt").glob("aws_neuronx_venv_*vllm*"), reverse=True)
     candidates += [(image / "bin" / "python", "Neuron machine image") for image in images]
     for candidate, reason in candidates:
-        if not candidate.exists() or candidate == own.python:
+        if not os.path.exists(candidate) or candidate == own.python:
             continue
         try:
             found = _read_stack(host, candidate, reason)
@@ -140,7 +140,7 @@ def _interpreter(host: Host, named: str, chosen_by: str) -> Path:
 def _read_stack(host: Host, python: Path, chosen_by: str) -> Stack:
     if python == Path(sys.executable):
         version: Sequence[int] = sys.version_info[:3]
-        paths = tuple(Path(entry) for entry in sys.path if entry and Path(entry).is_dir())
+        paths = tuple(Path(entry) for entry in sys.path if os.path.isdir(entry))
     else:
         version, paths = _ask(host, python, chosen_by)
     installed = read_installation(paths, (*WATCHED, *OTHERS))
@@ -186,7 +186,7 @@ def _ask(host: Host, python: Path, chosen_by: str) -> tuple[Sequence[int], tuple
     done = host.run([str(python), "-c", _ASK], timeout_s=_NAMED_S if is_named else _FOUND_S)
     try:
         version, entries = json.loads(done.stdout.strip().splitlines()[-1])
-        return version, tuple(Path(entry) for entry in entries if entry and Path(entry).is_dir())
+        return version, tuple(Path(entry) for entry in entries if os.path.isdir(entry))
     except (ValueError, TypeError, IndexError):
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1][:200]
         why = f"ended with {done.returncode}, saying: {said}" if done.returncode is not None else done.why
@@ -199,6 +199,6 @@ def _ask(host: Host, python: Path, chosen_by: str) -> tuple[Sequence[int], tuple
 
 def _package(paths: Sequence[Path], name: str) -> Path | None:
     for folder in paths:
-        if (folder / name / "__init__.py").is_file():
+        if os.path.isfile(folder / name / "__init__.py"):
             return folder / name
     return None

@@ -62,4 +62,4 @@ def serving_compiler(host: Host, python: Path) -> tuple[Path | None, bool]:
     if found is None:
         return None, False
     path, own = host.cwd / found, python.parent / "neuronx-cc"
-    return path, own.exists() and os.path.realpath(own) != os.path.realpath(path)
+    return path, os.path.exists(own) and os.path.realpath(own) != os.path.realpath(path)

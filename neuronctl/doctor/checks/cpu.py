@@ -47,12 +47,12 @@ def cpp_compiler(facts: Facts) -> Seen:
     said = f"{facts.environ.get('CPLUS_INCLUDE_PATH', '')}:{facts.environ.get('CPATH', '')}"
     named = [facts.host.expand(folder) for folder in said.split(":") if folder]
     for folder in (*likely, *named):
-        if facts.host.path(str(folder / "Python.h")).is_file():
+        if os.path.isfile(facts.host.path(str(folder / "Python.h"))):
             data["python_headers"] = str(folder)
             return Seen(f"{compiler or 'no compiler'}; Python.h in {folder}", data=data)
     short = ".".join(stack.python_version.split(".")[:2])
     places = (facts.host.path(f"{folder.parents[1]}/lib/python{short}") for folder in likely)
-    if not any(place.is_dir() for place in places):
+    if not any(os.path.isdir(place) for place in places):
         raise CannotTell(f"where {stack.python} is installed, and has its headers, is not seen")
     finding = NO_HEADERS(
         f"{stack.python} has no Python.h in {likely[0]}: what torch.compile writes cannot be compiled",
@@ -109,7 +109,7 @@ def _find_numa(facts: Facts) -> str | None:
         return "/etc/ld.so.cache"
     triple = f"{facts.machine().architecture}-linux-gnu"
     folders = (*_LIBRARIES, f"/lib/{triple}", f"/usr/lib/{triple}")
-    return next((folder for folder in folders if host.path(f"{folder}/{_NUMA}").exists()), None)
+    return next((folder for folder in folders if os.path.exists(host.path(f"{folder}/{_NUMA}"))), None)
 
 
 NO_AVX2 = Trouble(

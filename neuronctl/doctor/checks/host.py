@@ -188,7 +188,7 @@ def shared_memory(facts: Facts) -> Seen:
     try:
         room = os.statvfs(folder)
     except FileNotFoundError:
-        if not facts.host.path("/proc/self").exists():
+        if not os.path.exists(facts.host.path("/proc/self")):
             raise NotHere("this is no Linux") from None
         if needs is None:
             return Seen("there is no /dev/shm, and nxdi needs none", data={"size_bytes": 0})

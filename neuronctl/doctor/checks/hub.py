@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from urllib.parse import quote
 
@@ -138,7 +139,7 @@ def token(facts: Facts) -> Seen:
 def _bad_token(host: Host, found: HubToken, what: str, data: dict[str, object]) -> Seen:
     fix = f"set {found.source} to one that is valid" if found.is_variable else "hf auth login --force"
     with suppress(UsageError):  # a user without a home folder has no such file
-        if found.is_variable and token_file(host).is_file():
+        if found.is_variable and os.path.isfile(token_file(host)):
             fix += f"; or unset {found.source}: then that of hf auth login is used"
     finding = BAD_TOKEN(f"{what}: with it even public models are refused", fix=fix)
     return Seen("it is not accepted", (finding,), data={**data, "valid": False})

@@ -180,7 +180,7 @@ def test_on_a_terminal_progress_takes_the_place_of_the_last() -> None:
     assert "\x1b[32m✓\x1b[0m" in text
 
 
-@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}])
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_colours_can_be_turned_off(environ: dict[str, str]) -> None:
     assert told(Message("done", "done"), stream=Terminal(), **environ) == "✓ done\n"
 

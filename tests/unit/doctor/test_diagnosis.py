@@ -295,6 +295,26 @@ def test_a_part_of_the_checks_allows_no_verdict(tmp_path: Path) -> None:
     assert bad.can_serve is False
 
 
+def test_packages_that_may_not_be_read_are_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(host: Host, python: str | None) -> None:
+        raise PermissionError(13, "Permission denied", "/closed/lib")
+
+    monkeypatch.setattr("neuronctl.doctor.facts.detect_stack", refuse)
+    facts = Facts(sample_host(tmp_path))
+    with pytest.raises(StackUnfit, match="/closed/lib: Permission denied"):
+        facts.stack()
+    assert facts.usable_stack is None
+
+
+def test_packages_that_hang_are_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+    monkeypatch.setattr("neuronctl.doctor.facts.detect_stack", lambda *given: never.wait())
+    monkeypatch.setattr("neuronctl.doctor.facts._STACK_S", 0.01)
+    with pytest.raises(StackUnfit, match="did not come to an end"):
+        Facts(sample_host(tmp_path)).stack()
+    never.set()
+
+
 def test_a_check_asked_for_that_cannot_look_does_not_pass(tmp_path: Path) -> None:
     dark, well = made(raising(CannotTell("it is dark")), "dark"), made(finding(), "well")
     found = diagnose((dark,), facts_of(tmp_path), is_whole=False)

@@ -23,9 +23,11 @@ class Machine(Host):
 
     answers: dict[str, Finished] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    limits: list[float] = field(default_factory=list)
 
     def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
         self.asked.append(argv[0])
+        self.limits.append(timeout_s)
         return self.answers[argv[0]]
 
 
@@ -124,6 +126,29 @@ def test_a_broken_environment_that_nobody_named_is_passed_over(world: World) -> 
     world.environ["VIRTUAL_ENV"] = str(world.root / "active")
     image = world.venv("opt/aws_neuronx_venv_vllm", "vllm-0.16.0")
     assert detect_stack(world.host).python == image
+
+
+def test_what_cannot_be_looked_at_is_passed_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    too_long = "x" * 300  # the kernel refuses to look, as it does in a folder of somebody else
+    monkeypatch.setattr(sys, "path", [too_long, str(world.own)])
+    world.environ["VIRTUAL_ENV"] = too_long
+    assert detect_stack(world.host).vllm_folder is None
+
+
+def test_environments_that_nobody_named_have_less_time_to_answer(world: World) -> None:
+    hangs = Finished(None, "", "", "did not answer in 8 s", hangs=True)
+    first, second = (
+        world.venv("first", "vllm-0.11.0"),
+        world.venv("opt/aws_neuronx_venv_vllm_2", "vllm-0.11.0"),
+    )
+    world.answers |= {str(first): hangs, str(second): hangs}
+    third = world.venv("opt/aws_neuronx_venv_vllm_1", "vllm-0.11.0")
+    world.environ["VIRTUAL_ENV"] = str(world.root / "first")
+    host = world.host
+    assert detect_stack(host).python == third
+    assert sum(host.limits) < 25.0, "what doctor waits for all of them"
+    detect_stack(host, str(third))
+    assert host.limits[-1] == 20.0
 
 
 def test_what_is_named_wins_over_everything(world: World) -> None:
