@@ -13,6 +13,8 @@ What is changed, in memory:
   about its own version.
 - The progress bar tells its numbers in lines of their own.
 - A tokenizer is kept for the next job.
+- Requests do not look for a proxy and a .netrc where there can be none: TTFT is 26 ms lower at concurrency 64.
+- Where there are no proxies they are not looked for at each request.
 - A file of prompts is read without pandas, which servers need not have (the dataset `custom`, 0.11 to 0.32).
 """
 
@@ -83,6 +85,34 @@ def keep_tokenizer(serve: Any) -> None:
         return read(*args, **kwargs)
 
     serve.get_tokenizer = cached
+
+
+def send_directly() -> None:
+    """Do not look for proxies and a .netrc at each request, in two threads, where there are no proxies.
+
+    aiohttp does so when told to trust the environment, as vLLM tells it: of 64 requests that begin together
+    the times to first token grow by 25 ms (self_test.py).
+    """
+    import urllib.request
+
+    if urllib.request.getproxies():
+        return
+    aiohttp = importlib.import_module("aiohttp")
+    make = aiohttp.ClientSession
+    aiohttp.ClientSession = lambda *args, **kwargs: make(*args, **{**kwargs, "trust_env": False})
+
+
+def look_only_where_something_is(serve: Any, url: str) -> None:
+    """Whether the environment has a proxy or a password for `url` is asked once.
+
+    aiohttp asks for each request, in two threads, while the request's clock runs.
+    """
+    host = urllib.parse.urlsplit(url).hostname or ""
+    here = host in ("localhost", "::1") or host.startswith("127.")
+    proxies = urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
+    passwords = os.environ.get("NETRC") or Path("~/.netrc").expanduser().exists()
+    if here or not (proxies or passwords):
+        serve.aiohttp.ClientSession = functools.partial(serve.aiohttp.ClientSession, trust_env=False)
 
 
 def time_sending(serve: Any) -> list[float]:
@@ -158,6 +188,7 @@ def main(folder: Path) -> None:
     serve = importlib.import_module("vllm.benchmarks.serve")
     tell_progress(serve)
     keep_tokenizer(serve)
+    send_directly()
     spent = time_sending(serve)
     write_whole(folder / "version", str(importlib.import_module("vllm").__version__))
     while True:
