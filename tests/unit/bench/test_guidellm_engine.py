@@ -15,7 +15,9 @@ from neuronctl.bench.engine import Job
 from neuronctl.bench.guidellm_order import environment, order, prompts_of
 from neuronctl.bench.guidellm_report import kind_of, read_report
 from neuronctl.bench.measures import measure
+from neuronctl.bench.reference_process import Served
 from neuronctl.bench.schema import Load, Workload
+from neuronctl.bench.self_test import SelfTest, Trial
 from neuronctl.errors import NeuronctlError, UsageError
 from neuronctl.host import Host
 
@@ -276,3 +278,12 @@ def test_the_hub_is_asked_for_a_tokenizer_only(tmp_path: Path) -> None:
     assert variables(job(tokenizer="t"), tmp_path, {})["HF_HUB_OFFLINE"] == "1"
     assert variables(job("jsonl"), tmp_path, {})["HF_HUB_OFFLINE"] == "1"
     assert variables(job(), tmp_path, {})["HF_HUB_DISABLE_TELEMETRY"] == "1"
+
+
+def test_a_client_without_itl_is_held_by_its_tpot() -> None:
+    run = msgspec.structs.replace(measure(read_report(CAPTURED, 8)), errors={})
+    sent = Served(8, 0.05, 0.05, 0.01, 0.01, 0.0)
+    tested = SelfTest((Trial(2, run, sent),))
+    assert tested.reproduced
+    assert tested.delays[0].itl_s == pytest.approx(0, abs=0.001)
+    assert "-" in tested.text.splitlines()[3].split()
