@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
+from neuronctl.errors import Exit
 from neuronctl.explain.compiler_code import compiler_codes
+from neuronctl.explain.error_code import ErrorCode, error_codes
 from neuronctl.explain.known_issue import KnownIssue, known_issues
 from neuronctl.explain.line import LONGEST_BYTES, clean_line, hide_secrets, near_mark, quote_line
 from neuronctl.explain.pattern import Pattern, Rank, patterns
@@ -119,7 +121,8 @@ def explain_exit(exit_code: int) -> Explanation | None:
 def explain_code(code: str) -> tuple[Explanation, ...]:
     """What a code means: NCC_EARG001 or EARG001, F137, NRT_RESOURCE, a number, an id; () if unknown.
 
-    A number is an exit number, and a status of the runtime.
+    A number is an exit number, and a status of the runtime. An id is that of a known issue, a pattern, or an
+    error of neuronctl.
     """
     said = code.strip().strip("[]")
     found: list[Explanation] = []
@@ -143,6 +146,8 @@ def explain_code(code: str) -> tuple[Explanation, ...]:
             break
     if not found and _COMPILER_CODE.fullmatch(upper):
         found.append(_of_compiler_code(upper))
+    if error := error_codes().get(lowered):
+        found.append(_of_error(error))
     return tuple({one.id: one for one in found}.values())
 
 
@@ -156,7 +161,8 @@ def known_codes() -> dict[str, str]:
             found.setdefault(code, _filled(pattern.title, {}))
         for number in pattern.exits:
             found[str(number)] = _filled(pattern.title, {"exit": str(number)})
-    return found | {status.name: status.means for status in status_table().statuses}
+    found |= {status.name: status.means for status in status_table().statuses}
+    return found | {error.code: _plain(error.means) for error in error_codes().values()}
 
 
 _Told = tuple[str, Callable[[], Explanation]]
@@ -272,6 +278,28 @@ def _of_status(status: RuntimeStatus) -> Explanation:
         source="; ".join(status_table().source),
         basis=status_table().basis,
     )
+
+
+def _of_error(error: ErrorCode) -> Explanation:
+    exits = " or ".join(f"{number} ({Exit(number).name.lower().replace('_', '-')})" for number in error.exits)
+    return Explanation(
+        id=error.code,
+        issue=None,
+        kind="error",
+        rank="cause" if exits else "warning",
+        title=_plain(error.means),
+        why=f"An error of neuronctl: the command ends with exit number {exits}."
+        if exits
+        else "A warning of neuronctl: the command goes on.",
+        fix=_plain(error.fix),
+        source="neuronctl",
+        basis="neuronctl's own code",
+    )
+
+
+def _plain(words: str) -> str:
+    """Words of a page of the docs as a terminal shows them."""
+    return words.replace("`", "")
 
 
 def _filled(words: str, groups: dict[str, str]) -> str:

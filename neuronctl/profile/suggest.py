@@ -60,7 +60,11 @@ def nearest_key(path: tuple[str, ...]) -> str | None:
 
 def nearest_word(said: str, known: Iterable[str], least: float = 0.6) -> str | None:
     """The known word that looks most like `said`, None where none does."""
+    return next(iter(nearest_words(said, known, 1, least)), None)
+
+
+def nearest_words(said: str, known: Iterable[str], most: int, least: float = 0.6) -> tuple[str, ...]:
+    """The known words that look like `said`, not more than `most`, the nearest first."""
     import difflib
 
-    near = difflib.get_close_matches(said[:200], list(known), n=1, cutoff=least)
-    return near[0] if near else None
+    return tuple(difflib.get_close_matches(said[:200], list(known), n=most, cutoff=least))

@@ -18,7 +18,9 @@ from neuronctl.cli.app import app
 from neuronctl.doctor.all import CHECKS
 from neuronctl.doctor.causes import CONSEQUENCES
 from neuronctl.doctor.reference import pages
-from neuronctl.errors import Exit, NeuronctlError
+from neuronctl.errors import Exit, NeuronctlError, UsageError
+from neuronctl.explain.error_code import error_codes
+from neuronctl.explain.reference import errors_page
 from neuronctl.rules.all import RULES
 from neuronctl.rules.chosen import rules_for
 from neuronctl.rules.reference import rules_page
@@ -60,11 +62,15 @@ def codes_in_the_code() -> dict[str, set[int | None]]:
                 }
                 code = said.get("code")
                 if isinstance(code, ast.Constant) and isinstance(code.value, str) and code.value != "error":
-                    name = ast.unparse(said["exit_code"]) if "exit_code" in said else "Exit.USAGE"
-                    found.setdefault(code.value, set()).add(int(Exit[name.removeprefix("Exit.")]))
+                    base = getattr(neuronctl.errors, ast.unparse(node.bases[0]), UsageError)
+                    exit_code = base.exit_code
+                    if "exit_code" in said:
+                        exit_code = Exit[ast.unparse(said["exit_code"]).removeprefix("Exit.")]
+                    found.setdefault(code.value, set()).add(int(exit_code))
             elif isinstance(node, ast.Call):
+                is_finding = ast.unparse(node.func) == "Finding"
                 for keyword in node.keywords:
-                    if keyword.arg != "code":
+                    if keyword.arg != ("id" if is_finding else "code"):
                         continue
                     assert not isinstance(keyword.value, ast.JoinedStr), (
                         f"{path}: a code that is put together"
@@ -77,15 +83,19 @@ def codes_in_the_code() -> dict[str, set[int | None]]:
     return found
 
 
-def test_every_error_code_is_documented_with_its_exit_number() -> None:
-    documented = {
-        row[0].strip("`"): {int(number) for number in row[1].split(",")} for row in table("errors.md")
+def test_every_error_code_is_explained_with_its_exit_number() -> None:
+    explained, used = error_codes(), codes_in_the_code()
+    assert set(used) - set(explained) == set(), "write them into neuronctl/explain/error_codes.yaml"
+    assert set(explained) - set(used) == set(), "no such code: remove them from error_codes.yaml"
+    wrong = {
+        code: numbers for code, numbers in used.items() if not numbers - {None} <= {*explained[code].exits}
     }
-    used = codes_in_the_code()
-    assert set(used) - set(documented) == set(), "write them into docs/errors.md"
-    assert set(documented) - set(used) == set(), "no such code any more: remove them from docs/errors.md"
-    wrong = {code: numbers for code, numbers in used.items() if not numbers - {None} <= documented[code]}
     assert wrong == {}
+
+
+def test_the_page_of_errors_is_made_from_what_explain_says() -> None:
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    assert page.splitlines() == errors_page().splitlines(), "python -m neuronctl.explain.reference"
 
 
 def test_the_table_of_errors_is_sorted_and_each_says_what_it_means() -> None:
@@ -93,8 +103,7 @@ def test_the_table_of_errors_is_sorted_and_each_says_what_it_means() -> None:
     codes = [row[0].strip("`") for row in rows]
     assert codes == sorted(codes)
     assert len(set(codes)) == len(codes)
-    assert all(row[2] for row in rows)
-    assert {row[0] for row in rows if not row[3]} == {"`interrupted`", "`terminated`"}
+    assert all(len(row) == 4 and all(row) for row in rows)
 
 
 def test_every_class_of_errors_has_a_code_and_an_exit_number_of_its_own() -> None:
@@ -251,7 +260,7 @@ def test_the_pages_of_doctor_s_checks_are_those_of_the_program() -> None:
 def test_what_doctor_s_checks_hide_is_found_by_something() -> None:
     """A cause or a consequence that nothing finds any more is a mistake in the table."""
     known = {trouble.id for one in CHECKS for trouble in one.finds} | {rule.id for rule in RULES}
-    known |= {row[0].strip("`") for row in table("errors.md")}
+    known |= error_codes().keys()
     for cause, hidden in CONSEQUENCES.items():
         assert cause in known, cause
         for pattern in hidden:

@@ -29,7 +29,8 @@ def test_a_log_as_json(terminal: Terminal) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["NCC_EARG001", "70", "-9", "137", "NRT_LOAD_NOT_ENOUGH_NC", "tie-word-embeddings"]
+    "code",
+    ["NCC_EARG001", "70", "-9", "137", "NRT_LOAD_NOT_ENOUGH_NC", "tie-word-embeddings", "stack.no-python"],
 )
 def test_a_code(terminal: Terminal, code: str) -> None:
     terminal.run("explain", code).expect(0, "why: ", "try: ", "source: ")

@@ -11,6 +11,7 @@ from neuronctl.cli.explain import explain_source, list_known
 from neuronctl.cli.invocation import Invocation
 from neuronctl.doctor.all import CHECKS
 from neuronctl.errors import Exit, UsageError
+from neuronctl.explain.error_code import error_codes
 from neuronctl.explain.explain import known_codes
 from neuronctl.host import Host
 from neuronctl.rules.all import RULES
@@ -112,6 +113,42 @@ def test_each_rule_is_explained(call: Invocation, rule: Rule) -> None:
     assert "why: " in str(result.text)
 
 
+@pytest.mark.parametrize("code", error_codes())
+def test_each_error_is_explained_with_its_exit_number(call: Invocation, code: str) -> None:
+    result = explain_source(code, call)
+    first = result.data["explanations"][0]  # type: ignore[index]
+    assert (first["id"], first["kind"]) == (code, "error")
+    for number in error_codes()[code].exits:
+        assert f"{number} ({Exit(number).name.lower().replace('_', '-')})" in first["why"]
+    assert "try: " in str(result.text)
+    assert "`" not in str(result.text).split("source: ")[0]
+
+
+def test_a_code_that_is_an_error_and_a_finding_of_doctor_is_told_as_both(call: Invocation) -> None:
+    result = explain_source("stack.no-vllm", call)
+    assert [one["kind"] for one in result.data["explanations"]] == ["error", "check"]  # type: ignore[attr-defined]
+    assert "neuronctl doctor --check serving-python" in str(result.text)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("profile.mising", ["profile.missing"]),
+        ("Stack.No-Pyton", ["stack.no-python"]),
+        ("no-python", ["stack.no-python"]),
+        ("machine.lnc-mismach", ["machine.lnc-mismatch"]),
+        ("devices.drivr-too-old", ["devices.driver-too-old", "devices.driver-too-new"]),
+        ("nothing like it at all", []),
+    ],
+)
+def test_what_looks_alike_is_offered(call: Invocation, said: str, meant: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        explain_source(said.replace(" ", "_"), call)
+    for each in meant:
+        assert each in caught.value.what
+    assert caught.value.fix == f"neuronctl explain {meant[0] if meant else '--list'}"
+
+
 def test_several_are_told_shortly(call: Invocation, tmp_path: Path) -> None:
     names = ["NRT_FAILURE", "NRT_CLOSED", "NRT_TIMEOUT", "NRT_QUEUE_FULL", "NRT_INVALID"]
     (tmp_path / "a.log").write_text("".join(f"ERROR {name}\n" for name in names))
@@ -125,5 +162,5 @@ def test_the_list_holds_everything() -> None:
     result = list_known()
     lines = str(result.text).splitlines()
     troubles = {trouble.id for check in CHECKS for trouble in check.finds}
-    assert len(lines) == len(known_codes()) + len({rule.id for rule in RULES} | troubles)
+    assert len(lines) == len(known_codes().keys() | {rule.id for rule in RULES} | troubles)
     assert any(line.startswith("NCC_EARG001 ") for line in lines)
