@@ -39,14 +39,14 @@ def best_buckets(prompts: Mapping[int, int], most: int, top: int) -> tuple[int, 
     step = STEP
     while len(sizes := grouped(counted, step)) > _SIZES:
         step *= 2
-    at_most = {min(size, top): 0 for size in sizes}
+    at_most: Counter[int] = Counter()
     for size, count in sizes.items():
-        at_most[min(size, top)] += count
+        at_most[min(max(size, STEP), top)] += count
     ends = sorted({*at_most, top})
     # before[i]: how many prompts are shorter than or as long as ends[i - 1]
     before = [0]
     for end in ends:
-        before.append(before[-1] + at_most.get(end, 0))
+        before.append(before[-1] + at_most[end])
     # best[i]: the fewest tokens for the first i ends, and the buckets that do it
     best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
     for until in range(1, len(ends) + 1):
