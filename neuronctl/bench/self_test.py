@@ -5,11 +5,11 @@ them is its own delay: what it needs to build and send a request, and to notice,
 
 With `vllm bench serve` 0.32 on two cores, 128 requests at concurrency 64, medians of five runs: ITL is right
 to 0.02 ms (99 of 100: 3 ms), but TTFT is 33 ms too high. Nearly all of it comes from sending, as all streams
-of a wave end together and the next requests begin together: aiohttp, told to trust the environment, sends each
-request through two threads, to look for a .netrc and for proxies. Without that 7 ms are left, with the
-connections open beforehand 5, of which most is building 64 requests one after another. Neither collecting
-garbage nor uvloop makes a difference, nor does reading JSON (it would show in ITL). At concurrency 16 it is
-9 ms and 3 ms, at 1 it is 1.4 and 0.7 ms.
+of a wave end together and the next requests begin together: aiohttp, told to trust the environment, sends
+each request through two threads, to look for a .netrc and for proxies. Without that (vllm_child.py) 7 ms are
+left, with the connections open beforehand 5, of which most is building 64 requests one after another.
+Neither collecting garbage nor uvloop makes a difference, nor does reading JSON (it would show in ITL). At
+concurrency 16 it is 9 ms and 3 ms, at 1 it is 1.4 and 0.7 ms.
 
 There are four waves of requests at each concurrency: with two of them the median lies on the seam between the
 first, which opens the connections, and the other.
