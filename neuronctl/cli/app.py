@@ -7,16 +7,32 @@ to start as fast as an empty Typer application.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from neuronctl.cli.invocation import Invocation
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from neuronctl.pipeline import Request
+from neuronctl.cli.bench_app import bench
+from neuronctl.cli.options import (
+    Address,
+    AssumedStack,
+    Exposed,
+    Force,
+    Json,
+    LockTimeout,
+    Named,
+    Policy,
+    Port,
+    Python,
+    Reference,
+    References,
+    Revision,
+    Sets,
+    Target,
+    address_flags,
+    begin,
+    named_reference,
+    request_of,
+)
 
 app = typer.Typer(
     name="neuronctl",
@@ -33,62 +49,10 @@ cache = typer.Typer(
 models = typer.Typer(
     help="Look at models, download them, and see which are here.", no_args_is_help=True, rich_markup_mode=None
 )
+app.add_typer(bench, name="bench")
 app.add_typer(profiles, name="profiles")
 app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")
-
-Reference = Annotated[
-    str | None, typer.Argument(metavar="[PROFILE]", help="A profile: a path such as model.yaml, or a name.")
-]
-References = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[PROFILE]...", help="Profiles: paths such as profiles/*.yaml, or names."),
-]
-Named = Annotated[str | None, typer.Option("--profile", "-p", metavar="NAME", help="The same, as an option.")]
-Python = Annotated[
-    str | None,
-    typer.Option(metavar="PATH", help="The serving Python, which has vLLM.  [env: NEURONCTL_PYTHON]"),
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set a profile key, as in engine.max_model_len=1024."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
-Policy = Annotated[
-    str | None,
-    typer.Option(metavar="auto|cached-only|always|never", help="Whether compiling is allowed."),
-]
-Address = Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")]
-Port = Annotated[int | None, typer.Option(metavar="PORT", help="The port to listen on.")]
-Exposed = Annotated[
-    bool,
-    typer.Option(
-        "--allow-public-without-key", help="Listen on other than loopback although there is no API key."
-    ),
-]
-Target = Annotated[
-    str | None,
-    typer.Option("--target", metavar="INSTANCE", help="Plan for this instance type, not for this machine."),
-]
-AssumedStack = Annotated[
-    str | None,
-    typer.Option("--stack", metavar="SDK", help="Assume this Neuron SDK, as in sdk-2.28, is installed."),
-]
-Force = Annotated[
-    bool,
-    typer.Option(
-        "--force", help="Go on where only an estimate, or advice that nothing enforces, speaks against it."
-    ),
-]
-Revision = Annotated[
-    str | None, typer.Option(metavar="REVISION", help="A branch, a tag or a commit; main if none is named.")
-]
-LockTimeout = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SECONDS", min=0, help="How long to wait for another process that compiles the same."
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -123,11 +87,11 @@ def plan_command(
     as_json: Json = False,
 ) -> None:
     """Show what would run, on what and why. Nothing is compiled or fetched."""
-    call = _begin(context, "plan", as_json, passthrough=True)
+    call = begin(context, "plan", as_json, passthrough=True)
     from neuronctl.cli.plan import show_plan
 
-    flags = {"artifacts.policy": (policy, "--policy"), **_address(host, port)}
-    request = _request(call, reference, profile, python, sets, flags, target, stack, force)
+    flags = {"artifacts.policy": (policy, "--policy"), **address_flags(host, port)}
+    request = request_of(call, reference, profile, python, sets, flags, target, stack, force)
     request = replace(request, public_without_key=allow_public_without_key)
     call.result = show_plan(request, call)
 
@@ -163,13 +127,13 @@ def compile_command(
     Many are planned first, and compiled once for each key. Words after -- go to vLLM as they are; give serve
     the same ones.
     """
-    call = _begin(context, "compile", as_json, passthrough=True)
+    call = begin(context, "compile", as_json, passthrough=True)
     from neuronctl.cli.compile import check_artifact, run_compile
 
     flags = {"artifacts.policy": (policy, "--policy")}
     named = list(dict.fromkeys(references or []))
     first = ", ".join(named) if profile else named[0] if named else None
-    request = _request(call, first, profile, python, sets, flags, target, stack, force)
+    request = request_of(call, first, profile, python, sets, flags, target, stack, force)
     if len(named) > 1 or jobs or keep_going or junit is not None:
         from neuronctl.cli.compile_many import compile_many
         from neuronctl.precompile.precompile import Way
@@ -205,11 +169,11 @@ def serve_command(
 
     Words after -- go to vLLM as they are.
     """
-    call = _begin(context, "serve", as_json, passthrough=True)
+    call = begin(context, "serve", as_json, passthrough=True)
     from neuronctl.cli.serve import dry_run_serve, run_serve
 
-    flags = {"artifacts.policy": (policy, "--policy"), **_address(host, port)}
-    request = _request(call, reference, profile, python, sets, flags, target, stack, force)
+    flags = {"artifacts.policy": (policy, "--policy"), **address_flags(host, port)}
+    request = request_of(call, reference, profile, python, sets, flags, target, stack, force)
     request = replace(request, public_without_key=allow_public_without_key)
     call.result = (
         dry_run_serve(request, call) if dry_run else run_serve(request, call, lock_timeout_s=lock_timeout)
@@ -227,7 +191,7 @@ def explain_command(
     as_json: Json = False,
 ) -> None:
     """Say what an error in a log, or a code, means and what to do."""
-    call = _begin(context, "explain", as_json)
+    call = begin(context, "explain", as_json)
     from neuronctl.cli.explain import explain_source, list_known
 
     call.result = list_known() if list_all else explain_source(source, call)
@@ -263,11 +227,11 @@ def doctor_command(
     as_json: Json = False,
 ) -> None:
     """Say what is wrong with this machine and its software, and what to type."""
-    call = _begin(context, "doctor", as_json)
+    call = begin(context, "doctor", as_json)
     from neuronctl.cli.doctor import doctor
 
     named = reference or profile or call.host.environ.get("NEURONCTL_PROFILE")
-    request = _request(call, reference, profile, python, sets, {}, None, None, False) if named else None
+    request = request_of(call, reference, profile, python, sets, {}, None, None, False) if named else None
     call.result = doctor(
         call,
         request,
@@ -287,7 +251,7 @@ def doctor_command(
 @profiles.command("list")
 def profiles_list(context: typer.Context, as_json: Json = False) -> None:
     """List the profiles that have names: in ./profiles, in the user's folder, shipped."""
-    call = _begin(context, "profiles list", as_json)
+    call = begin(context, "profiles list", as_json)
     from neuronctl.cli.profiles import list_named
 
     call.result = list_named(call)
@@ -308,10 +272,10 @@ def profiles_show(
     as_json: Json = False,
 ) -> None:
     """Show a profile with all that it inherits."""
-    call = _begin(context, "profiles show", as_json)
+    call = begin(context, "profiles show", as_json)
     from neuronctl.cli.profiles import show
 
-    named = _reference(call, reference, profile)
+    named = named_reference(call, reference, profile)
     call.result = show(call, named, tuple(sets or ()), origins=origins, pin=pin)
 
 
@@ -322,7 +286,7 @@ def profiles_validate(
     as_json: Json = False,
 ) -> None:
     """Check profiles: every mistake with its file, line and key."""
-    call = _begin(context, "profiles validate", as_json)
+    call = begin(context, "profiles validate", as_json)
     from neuronctl.cli.profiles import validate
 
     call.result = validate(call, references or [])
@@ -331,7 +295,7 @@ def profiles_validate(
 @profiles.command("schema")
 def profiles_schema(context: typer.Context, as_json: Json = False) -> None:
     """Print the JSON Schema of profiles, for editors; with --json as the data of an answer."""
-    call = _begin(context, "profiles schema", as_json)
+    call = begin(context, "profiles schema", as_json)
     from neuronctl.cli.profiles import schema
 
     call.result = schema()
@@ -346,7 +310,7 @@ def models_show(
     as_json: Json = False,
 ) -> None:
     """Show what a model is. Of one on the hub no weights are fetched."""
-    call = _begin(context, "models show", as_json)
+    call = begin(context, "models show", as_json)
     from neuronctl.cli.models import show
 
     call.result = show(call, model, revision, tensors=tensors)
@@ -367,7 +331,7 @@ def models_download(
     as_json: Json = False,
 ) -> None:
     """Download what serving needs of a model into the hub's cache, and take what its branch is now."""
-    call = _begin(context, "models download", as_json)
+    call = begin(context, "models download", as_json)
     from neuronctl.cli.models import download
 
     call.result = download(call, model, revision, profile, verify=verify)
@@ -376,7 +340,7 @@ def models_download(
 @models.command("list")
 def models_list(context: typer.Context, as_json: Json = False) -> None:
     """List the models in the hub's cache: whole or not, tied or not, and which profiles serve them."""
-    call = _begin(context, "models list", as_json)
+    call = begin(context, "models list", as_json)
     from neuronctl.cli.models import list_cached
 
     call.result = list_cached(call)
@@ -385,7 +349,7 @@ def models_list(context: typer.Context, as_json: Json = False) -> None:
 @cache.command("list")
 def cache_list(context: typer.Context, as_json: Json = False) -> None:
     """List the artifacts, and what is in quarantine."""
-    call = _begin(context, "cache list", as_json)
+    call = begin(context, "cache list", as_json)
     from neuronctl.cli.cache import list_artifacts
 
     call.result = list_artifacts(call)
@@ -394,7 +358,7 @@ def cache_list(context: typer.Context, as_json: Json = False) -> None:
 @cache.command("show")
 def cache_show(context: typer.Context, key: str, as_json: Json = False) -> None:
     """Show an artifact's manifest. KEY may be shortened."""
-    call = _begin(context, "cache show", as_json)
+    call = begin(context, "cache show", as_json)
     from neuronctl.cli.cache import show
 
     call.result = show(call, key)
@@ -410,7 +374,7 @@ def cache_verify(
     as_json: Json = False,
 ) -> None:
     """Compare artifacts with their manifests, every byte. Exit 12 if one is damaged."""
-    call = _begin(context, "cache verify", as_json)
+    call = begin(context, "cache verify", as_json)
     from neuronctl.cli.cache import verify
 
     call.result = verify(call, keys or [], quick=quick)
@@ -423,57 +387,7 @@ def cache_path(
     as_json: Json = False,
 ) -> None:
     """Print where the store is, or an artifact's compiled output."""
-    call = _begin(context, "cache path", as_json)
+    call = begin(context, "cache path", as_json)
     from neuronctl.cli.cache import path
 
     call.result = path(call, key)
-
-
-def _begin(context: typer.Context, command: str, as_json: bool, *, passthrough: bool = False) -> Invocation:
-    call: Invocation = context.find_root().obj
-    call.begin(command, as_json=as_json, takes_passthrough=passthrough)
-    return call
-
-
-def _reference(call: Invocation, reference: str | None, named: str | None) -> str:
-    from neuronctl.errors import UsageError
-
-    if reference and named and reference != named:
-        raise UsageError(f"two profiles are named: {reference} and --profile {named}", fix="name one of them")
-    found = reference or named or call.host.environ.get("NEURONCTL_PROFILE")
-    if not found:
-        raise UsageError(
-            "no profile is named",
-            fix=f"neuronctl {call.command} --profile smollm2-cpu  (neuronctl profiles list names them all)",
-        )
-    return found
-
-
-def _address(host: str | None, port: int | None) -> dict[str, tuple[object, str]]:
-    return {"server.host": (host, "--host"), "server.port": (port, "--port")}
-
-
-def _request(
-    call: Invocation,
-    reference: str | None,
-    named: str | None,
-    python: str | None,
-    sets: list[str] | None,
-    flags: Mapping[str, tuple[object, str]],
-    target: str | None,
-    stack: str | None,
-    force: bool,
-) -> Request:
-    """What plan, compile and serve have in common; `flags` are profile keys that have a flag of their own."""
-    from neuronctl.pipeline import Request
-
-    return Request(
-        reference=_reference(call, reference, named),
-        python=python,
-        sets=tuple(sets or ()),
-        flags={key: (value, flag) for key, (value, flag) in flags.items() if value is not None},
-        passthrough=call.passthrough,
-        target=target,
-        stack=stack,
-        force=force,
-    )

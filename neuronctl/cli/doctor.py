@@ -137,28 +137,31 @@ def _write_bundle(
     strict: bool,
 ) -> dict[str, object]:
     """Write all of it to a file, and say where it is."""
-    from neuronctl.doctor.bundle import write_bundle
+    from neuronctl.doctor.archive import write_archive
+    from neuronctl.doctor.bundle import gather_bundle
 
     answer = envelope(
         "doctor", diagnosis.exit_code(strict=strict), data=data, findings=diagnosis.findings, errors=[]
     )
     path = call.host.cwd / bundle
     try:
-        names = within(_BUNDLE_S, lambda: write_bundle(path, answer, facts.host, stack=facts.usable_stack))
+        members = within(_BUNDLE_S, lambda: gather_bundle(answer, facts.host, stack=facts.usable_stack))
     except TimeoutError as late:
         raise MachineUnfit(
             f"{path} was not written: gathering it {late}",
             fix="see what hangs: neuronctl doctor --all",
             code="bundle.not-written",
         ) from None
+    # Not in a thread of its own, which a ^C would leave behind in the middle of it.
+    write_archive(path, members, now=call.host.now())
     call.tell(
         Message(
-            f"{path}: {len(names)} files, secrets hidden; logs may hold what users asked: look before you "
+            f"{path}: {len(members)} files, secrets hidden; logs may hold what users asked: look before you "
             "send it",
             "done",
         )
     )
-    return {"path": str(path), "files": list(names)}
+    return {"path": str(path), "files": list(members)}
 
 
 def _mend(diagnosis: Diagnosis, call: Invocation, *, yes: bool) -> tuple[Mended, ...]:

@@ -1,0 +1,101 @@
+"""Arrangement: the points of a result in series, along the part of the load that varies most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from neuronctl.bench.schema import Load, Point
+from neuronctl.bench.shown import number, whole
+
+Along = Literal["concurrency", "rate", "input"]
+
+AXIS: dict[Along, str] = {
+    "concurrency": "requests at once",
+    "rate": "requests sent a second",
+    "input": "tokens of the prompt",
+}
+
+_LEVEL: dict[Along, Callable[[Load], float | None]] = {
+    "concurrency": lambda load: load.concurrency,
+    "rate": lambda load: load.rate_rps,
+    "input": lambda load: load.input_tokens,
+}
+_WORDS: tuple[tuple[Along | None, Callable[[Load], str]], ...] = (
+    ("concurrency", lambda load: f"{load.concurrency or '∞'} at once"),
+    ("rate", lambda load: "unpaced" if load.rate_rps is None else f"{number(load.rate_rps)}/s"),
+    (None, lambda load: f"{load.prefix_tokens} shared"),
+    ("input", lambda load: "any prompt" if load.input_tokens is None else f"{load.input_tokens} in"),
+    (None, lambda load: "any answer" if load.output_tokens is None else f"{load.output_tokens} out"),
+)
+_LABEL: dict[Along, Callable[[Load], str]] = {
+    "concurrency": lambda load: f"c{load.concurrency or '∞'}",
+    "rate": lambda load: "unpaced" if load.rate_rps is None else f"{number(load.rate_rps)}/s",
+    "input": lambda load: "" if load.input_tokens is None else f"{load.input_tokens} in",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a point belongs: in which series, how far along it, and what is written beside it.
+
+    `at` is None where the load leaves that part open.
+    """
+
+    point: Point
+    series: str
+    label: str
+    at: float | None
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """All points, each series in the order of its axis; `series` by name, one empty name for a single one."""
+
+    along: Along
+    places: tuple[Place, ...]
+    series: tuple[str, ...]
+
+
+def levels(points: Sequence[Point], along: Along) -> set[float]:
+    """The different values of this part of the load."""
+    return {level for point in points if (level := _LEVEL[along](point.load)) is not None}
+
+
+def arrange(points: Sequence[Point], along: Along | None = None) -> Arrangement:
+    """The points along a part of their load, without one along that with the most different values."""
+    chosen = along or _most_varied(points)
+    told = [
+        words for part, words in _WORDS if part != chosen and len({words(point.load) for point in points}) > 1
+    ]
+    places = [
+        Place(
+            point,
+            ", ".join(words(point.load) for words in told),
+            _LABEL[chosen](point.load),
+            _LEVEL[chosen](point.load),
+        )
+        for point in points
+    ]
+    series = tuple(dict.fromkeys(place.series for place in places))
+    places.sort(key=lambda place: (series.index(place.series), place.at is None, place.at or 0))
+    return Arrangement(chosen, tuple(places), series)
+
+
+def _most_varied(points: Sequence[Point]) -> Along:
+    return max(_LEVEL, key=lambda one: len(levels(points, one)))
+
+
+def say_load(load: Load) -> str:
+    """The load in words: `8 at once, 128 tokens in, 16 out`."""
+    said = [f"{load.concurrency} at once" if load.concurrency else "no limit of concurrency"]
+    if load.rate_rps is not None:
+        said.append(f"{number(load.rate_rps)} sent a second")
+    if load.prefix_tokens:
+        said.append(f"{whole(load.prefix_tokens)} tokens shared")
+    if load.input_tokens is not None:
+        said.append(f"{whole(load.input_tokens)} tokens in")
+    if load.output_tokens is not None:
+        said.append(f"{whole(load.output_tokens)} out")
+    return ", ".join(said)

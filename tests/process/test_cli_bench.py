@@ -1,0 +1,161 @@
+"""`neuronctl bench` with the real `vllm bench serve`, against a server whose times are known."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from neuronctl.bench.compare import compare
+from neuronctl.bench.condition import parse_condition
+from neuronctl.bench.engine import Job, Session
+from neuronctl.bench.gate import check_gate
+from neuronctl.bench.measures import measure
+from neuronctl.bench.result_file import read_result
+from neuronctl.bench.schema import BenchResult, Load, Point, Workload
+from neuronctl.bench.vllm_engine import VllmEngine
+from neuronctl.host import Host
+from tests.bench_sample import result as sample
+from tests.process.reference import TOKENIZER, Bencher, reference_server
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def bencher(tmp_path: Path) -> Bencher:
+    return Bencher(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    folder = tmp_path_factory.mktemp("client")
+    import sys
+
+    with VllmEngine().open(Host(dict(os.environ), folder), python=sys.executable, folder=folder) as opened:
+        yield opened
+
+
+def test_a_result_is_kept_told_drawn_and_gated(bencher: Bencher) -> None:
+    (bencher.folder / "prompts.jsonl").write_text('{"prompt": "w1 w2 w3", "output_tokens": 3}\n' * 4)
+    with reference_server() as (url, _):
+        said = bencher.measure(
+            url,
+            *("--max-concurrency", "1,4", "--goodput", "ttft:500", "--price-per-hour", "3.6"),
+            *("-o", "a.json", "--report", "a.html", "--fail-on", "error_rate>0,ttft_p50>10s", "--json"),
+        )
+        assert said.code == 0, said.err
+        measured = read_result(bencher.folder / "a.json")
+        assert json.loads(json.dumps(said.envelope["data"]["result"]))["schema"] == measured.schema
+        own = bencher.measure(
+            url,
+            *("--dataset-name", "jsonl", "--dataset-path", "prompts.jsonl", "--max-concurrency", "2"),
+            *("-o", "own.json", "--fail-on", "output_throughput>1"),
+        )
+    assert [point.load.name for point in measured.points] == ["c1 16 →4", "c4 16 →4"]
+    for point in measured.points:
+        assert len(point.runs) == 2
+        for run in point.runs:
+            assert (run.requests, run.succeeded, run.output_tokens, run.input_tokens) == (8, 8, 32, 128)
+            assert run.ttft_s is not None and 0.05 <= run.ttft_s.p50 < 0.2
+            assert run.itl_s is not None and 0.009 <= run.itl_s.p50 < 0.05
+            assert run.goodput_rps is not None
+        pace = sorted(run.output_tokens_per_s for run in point.runs)
+        assert point.usd_per_million_tokens == pytest.approx(1000 / (sum(pace) / 2), rel=1e-3)
+    assert {delay.concurrency for delay in measured.client_delay} == {1, 4}
+    assert "<svg" in (bencher.folder / "a.html").read_text()
+    # The second: own prompts, a condition that breaks, and numbers for a person.
+    assert own.code == 1, own.err
+    assert "output_throughput" in own.out and "TTFT" in own.out.upper()
+    (point,) = read_result(bencher.folder / "own.json").points
+    assert {run.output_tokens for run in point.runs} == {3 * 8}
+    assert "one-run" not in own.out
+
+
+def test_errors_are_told_on_top(bencher: Bencher) -> None:
+    with reference_server("--fail-every", "3") as (url, _):
+        said = bencher.measure(url, "-o", "a.json", "--max-concurrency", "2", "--fail-on", "error_rate>0")
+    assert said.code == 1
+    measured = read_result(bencher.folder / "a.json")
+    assert measured.remarks[0].id == "errors" and measured.remarks[0].severity == "error"
+    assert said.out.index("no whole answer") < said.out.index("c2 16")
+    assert all(
+        run.errors and run.succeeded + sum(run.errors.values()) == 8 for run in measured.points[0].runs
+    )
+
+
+def test_a_server_that_dies_leaves_what_was_measured(bencher: Bencher) -> None:
+    with reference_server("--die-after", "20") as (url, _):
+        said = bencher.measure(url, "-o", "a.json", "--max-concurrency", "1", "--repeats", "9")
+    assert said.code == 40, said.err
+    kept = read_result(bencher.folder / "a.json")
+    assert kept.status == "partial" and "not one of" in str(kept.why_partial)
+    assert kept.points[0].runs[0].succeeded == 8
+    assert "a.json" in said.err and "Traceback" not in said.err
+
+
+def test_interrupted_it_keeps_what_was_measured_and_leaves_nobody(bencher: Bencher) -> None:
+    with reference_server() as (url, _):
+        named = (
+            "--url",
+            url,
+            "--model",
+            "reference",
+            "--tokenizer",
+            str(TOKENIZER),
+            "--json",
+            "-o",
+            "a.json",
+        )
+        process = bencher.start(*named, "--input-len", "16", "--output-len", "8", "--repeats", "500",
+                                "--num-prompts", "8", "--max-concurrency", "4")  # fmt: skip
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "run 2/500" in line and "tokens/s" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(out)["status"] != "ok"
+    kept = read_result(bencher.folder / "a.json")
+    assert kept.status == "partial" and kept.points[0].runs
+    deadline = time.monotonic() + 20
+    while _clients(bencher.folder):
+        assert time.monotonic() < deadline, "the client is still there"
+        time.sleep(0.05)
+
+
+def _clients(folder: Path) -> str:
+    return subprocess.run(["pgrep", "-f", f"vllm_child.py {folder}"], capture_output=True, text=True).stdout
+
+
+def test_a_regression_is_caught_and_noise_is_not(session: Session, tmp_path: Path) -> None:
+    """20 times each: the same server against itself, and one that is 20 % slower."""
+    conditions = (parse_condition("ttft_p50>+10%"), parse_condition("itl_p50>+10%"))
+    with (
+        reference_server("--jitter", "0.05") as (url, _),
+        reference_server("--jitter", "0.05", "--slower", "1.2") as (slow, _),
+    ):
+        fast = [_three_runs(session, url, tmp_path, f"fast{number}") for number in range(21)]
+        slower = [_three_runs(session, slow, tmp_path, f"slow{number}") for number in range(20)]
+    false = [number for number in range(20) if check_gate(fast[number + 1], conditions, fast[number])]
+    missed = [number for number in range(20) if not check_gate(slower[number], conditions, fast[number])]
+    assert (false, missed) == ([], [])
+    assert compare(fast[0], slower[0])
+
+
+def _three_runs(session: Session, url: str, folder: Path, name: str) -> BenchResult:
+    load = Load(concurrency=4, rate_rps=None, input_tokens=16, output_tokens=8, requests=16)
+    workload = Workload(kind="random", api="completions", seed=0, ignore_eos=True)
+    runs = []
+    for number in range(3):
+        job = Job(f"{name}-{number}", url, "reference", str(TOKENIZER), workload, load, None, folder, 60)
+        runs.append(measure(session.run(job, lambda count: None)))
+    from msgspec.structs import replace
+
+    return replace(sample(), points=(Point(load=load, runs=tuple(runs)),))
