@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import os
+import secrets
 import shlex
-import tempfile
+import tarfile
+import time
+import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -30,10 +34,22 @@ _WHY = {
 def check_archive(path: Path) -> None:
     """UsageError where no archive may be written to `path`: before the work, not after it."""
     name = path.name.lower()
+    if name == "-":
+        raise UsageError(
+            "a bundle cannot be written to stdout, where the answer is",
+            fix="name a file: --bundle neuronctl.tar.gz",
+            code="usage.bundle-name",
+        )
+    if path.is_dir():
+        raise UsageError(
+            f"{path} is a folder, and a bundle is a file",
+            fix=f"name a file in it: --bundle {shlex.quote(str(path / 'neuronctl.tar.gz'))}",
+            code="usage.bundle-name",
+        )
     if not name.endswith(_TAR + _ZIP):
         raise UsageError(
             f"{path.name} names no kind of archive that neuronctl writes",
-            fix=f"name it {path.name or 'bundle'}.tar.gz, or {path.name or 'bundle'}.zip",
+            fix=f"name it {path.name}.tar.gz, or {path.name}.zip",
             code="usage.bundle-name",
         )
     if os.path.lexists(path):
@@ -53,12 +69,10 @@ def write_archive(path: Path, members: Mapping[str, bytes], *, now: float) -> No
     disk refuses; nothing is left then.
     """
     check_archive(path)
-    aside: str | None = None
+    # Named before it is made: whenever a ^C comes, it is known what to remove.
+    aside = path.parent / f".neuronctl-bundle-{secrets.token_hex(6)}"
     try:
-        fd, aside = tempfile.mkstemp(
-            dir=path.parent, prefix=".neuronctl-bundle-"
-        )  # readable by its owner only
-        with open(fd, "wb") as file:
+        with open(os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             (_write_zip if path.name.lower().endswith(_ZIP) else _write_tar)(file, members, now)
             file.flush()
             os.fsync(file.fileno())  # a network's file system may say only now that the disk is full
@@ -66,12 +80,11 @@ def write_archive(path: Path, members: Mapping[str, bytes], *, now: float) -> No
     except OSError as error:
         raise _refused(path, error) from None
     finally:
-        if aside is not None:
-            with suppress(OSError):
-                os.unlink(aside)
+        with suppress(OSError):
+            os.unlink(aside)
 
 
-def _publish(aside: str, path: Path) -> None:
+def _publish(aside: Path, path: Path) -> None:
     """By a link and not a rename: a file that came to be meanwhile stays."""
     try:
         os.link(aside, path)
@@ -86,9 +99,6 @@ def _publish(aside: str, path: Path) -> None:
 
 
 def _write_tar(file: io.BufferedWriter, members: Mapping[str, bytes], now: float) -> None:
-    import gzip
-    import tarfile
-
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=int(now)) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
@@ -100,9 +110,6 @@ def _write_tar(file: io.BufferedWriter, members: Mapping[str, bytes], now: float
 
 
 def _write_zip(file: io.BufferedWriter, members: Mapping[str, bytes], now: float) -> None:
-    import time
-    import zipfile
-
     year, *rest = time.gmtime(now)[:6]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():

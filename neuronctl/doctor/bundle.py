@@ -10,13 +10,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import neuronctl
-from neuronctl.doctor.archive import check_archive, write_archive
+from neuronctl.artifacts.store import Store
 from neuronctl.doctor.distribution import list_distributions
 from neuronctl.doctor.known_secret import known_secrets
 from neuronctl.doctor.shown_variable import list_variables
@@ -43,6 +44,7 @@ _MANIFEST_BYTES = 4 << 20
 _FILES_SHOWN = 50
 _DMESG_LINES = 300
 _NEURON_LS_S = 10.0
+_KEY = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass
@@ -88,20 +90,16 @@ class _Bundle:
         return found
 
 
-def write_bundle(
-    path: Path, diagnosis_json: Mapping[str, object], host: Host, *, stack: Stack | None = None
-) -> tuple[str, ...]:
-    """Write the bundle to `path`, a .tar.gz, .tgz or .zip; the names of what is in it.
+def gather_bundle(
+    diagnosis_json: Mapping[str, object], host: Host, *, stack: Stack | None = None
+) -> dict[str, bytes]:
+    """What goes into a bundle, by the names of its files: redacted, and to be written by write_archive.
 
-    `diagnosis_json` is doctor's answer; `stack` the serving Python's where it is known already. The file is
-    whole or not there, readable by its owner only, and never written over one that is there, be it an older
-    bundle. Raises UsageError for a name that cannot be, MachineUnfit where the disk refuses.
+    `diagnosis_json` is doctor's answer; `stack` the serving Python's where it is known already.
     """
-    path = host.cwd / path
-    check_archive(path)
-    bundle = _Bundle(Redaction(known_secrets(host)))
+    bundle = _Bundle(Redaction(known_secrets(host), plain=_keys(diagnosis_json, host)))
     bundle.add_data("doctor.json", diagnosis_json)
-    bundle.add("environment.txt", list_variables(host.environ))
+    bundle.add("environment.txt", list_variables(host.environ, bundle.redaction.text))
     bundle.add("versions.txt", _versions(host, stack, bundle.note))
     for source in ("meminfo", "self/mounts"):
         if text := _text(host, f"/proc/{source}", TAIL_BYTES, bundle.note):
@@ -109,9 +107,7 @@ def write_bundle(
     _add_dmesg(bundle, host)
     _add_neuron_ls(bundle, host)
     _add_home(bundle, host)
-    members = bundle.finish()
-    write_archive(path, members, now=host.now())
-    return tuple(members)
+    return bundle.finish()
 
 
 def _text(host: Host, path: str, most: int, note: Callable[[str], None]) -> str:
@@ -123,6 +119,28 @@ def _text(host: Host, path: str, most: int, note: Callable[[str], None]) -> str:
     if not text:
         note(f"{path}: cannot be read")
     return text
+
+
+def _keys(value: object, host: Host) -> set[str]:
+    """The keys of artifacts: those that the store has, and those that doctor speaks of."""
+    found = set(_spoken_of(value))
+    with suppress(UsageError, OSError):
+        layout = Store.open(host).layout
+        for folder in (layout.artifacts, layout.quarantine):
+            with suppress(FileNotFoundError):
+                found |= {name.partition(".")[0] for name in os.listdir(folder)}
+    return found
+
+
+def _spoken_of(value: object, name: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _spoken_of(inner, str(key))
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _spoken_of(inner, name)
+    elif name == "key" and isinstance(value, str) and _KEY.fullmatch(value):
+        yield value
 
 
 def _versions(host: Host, stack: Stack | None, note: Callable[[str], None]) -> str:

@@ -26,7 +26,25 @@ def known_secrets(host: Host) -> tuple[str, ...]:
         found += _values(_read(token.with_name("stored_tokens")))
     for path in _aws_files(host):
         found += _values(_read(path))
+    with suppress(UsageError):
+        found += _passwords(host)
     return tuple(found)
+
+
+def _passwords(host: Host) -> Iterator[str]:
+    """Of other hosts, as curl, git, PostgreSQL and Docker keep them. Raises UsageError without a home."""
+
+    def named(variable: str, usual: str) -> str:
+        said = host.environ.get(variable)
+        return _read(host.expand(said) if said else host.home / usual)
+
+    yield from re.findall(r"\bpassword\s+(\S+)", named("NETRC", ".netrc"))
+    for line in named("PGPASSFILE", ".pgpass").splitlines():
+        yield line.rpartition(":")[2].strip()
+    yield from re.findall(r"://[^\s/:@]*:([^\s/@]+)@", _read(host.home / ".git-credentials"))
+    folder = host.environ.get("DOCKER_CONFIG")
+    docker = (host.expand(folder) if folder else host.home / ".docker") / "config.json"
+    yield from re.findall(r"\"(?:auth|identitytoken|registrytoken)\"\s*:\s*\"([^\"]+)\"", _read(docker))
 
 
 def _aws_files(host: Host) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from neuronctl.secret import HIDDEN, is_secret
 
@@ -57,8 +57,11 @@ _SHOWN_NAMES = frozenset(
 )
 
 
-def list_variables(environ: Mapping[str, str]) -> str:
-    """All variables by name; the values of those that matter to serving and look harmless."""
+def list_variables(environ: Mapping[str, str], hide: Callable[[str], str]) -> str:
+    """All variables by name, a line each; the values of those that matter to serving and look harmless.
+
+    `hide` takes secrets out of a value, whose lines it must see as lines.
+    """
     lines = []
     for name in sorted(environ):
         value = environ[name]
@@ -67,7 +70,7 @@ def list_variables(environ: Mapping[str, str]) -> str:
         elif is_secret((name,)):
             lines.append(f"{_one_line(name)}={HIDDEN}")
         else:
-            lines.append(f"{_one_line(name)}={_one_line(value)}")
+            lines.append(f"{_one_line(name)}={_one_line(hide(value))}")
     return "\n".join(lines) + "\n"
 
 

@@ -8,7 +8,7 @@ from neuronctl.secret import HIDDEN
 
 _BLOCK = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----"
-    r"(?:.{0,20000}?-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----"
+    r"(?:(?:(?!-----BEGIN).){0,20000}?-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----"
     r"|(?:(?:\s|\\n){1,40}(?:Proc-Type|DEK-Info|Comment|Version):[^\n]*)*(?:(?:\s|\\n)*[A-Za-z0-9+/=]{16,})*)",
     re.DOTALL,
 )

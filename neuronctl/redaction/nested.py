@@ -1,4 +1,4 @@
-"""Text within text: strings in which ends of lines are escaped, and lines behind the prefix of a logger."""
+"""Text within text: where ends of lines are escaped, and lines behind the prefix of a logger."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ Redact = Callable[[str], str]
 
 # One that does not end is taken to the end of its line: an apostrophe, or what was cut off.
 _STRING = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?")
+_LINE_END = re.compile(r"\\([nr])")
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))")
 _MEANT = {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}
 # Of a worker of vLLM, of vLLM's own logger (which repeats it in each line of a message), of Docker Compose.
@@ -33,6 +34,19 @@ def redact_strings(text: str, redact: Redact) -> str:
         return match[0] if shown == said else f"{mark}{_escaped(shown, mark)}{end}"
 
     return _STRING.sub(one, text) if "\\" in text else text
+
+
+def redact_lines(text: str, redact: Redact) -> str:
+    """The same for lines in which ends of lines are escaped without quotes around them, as logfmt does."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if _LINE_END.search(line) and "\r" not in line.rstrip("\r"):
+            bare = line.rstrip("\r")
+            said = _LINE_END.sub(lambda found: _MEANT[found[1]], bare)
+            if (shown := redact(said)) != said:
+                ends = shown.replace("\r", "\\r").replace("\n", "\\n")
+                lines[number] = ends + line[len(bare) :]
+    return "\n".join(lines)
 
 
 def redact_prefixed(text: str, redact: Redact) -> str:

@@ -10,6 +10,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
@@ -19,7 +20,7 @@ from neuronctl.redaction.header import hide_headers
 from neuronctl.redaction.key_block import hide_key_blocks
 from neuronctl.redaction.name import is_plain_value, is_secret_name
 from neuronctl.redaction.named_value import hide_named
-from neuronctl.redaction.nested import redact_prefixed, redact_strings
+from neuronctl.redaction.nested import redact_lines, redact_prefixed, redact_strings
 from neuronctl.redaction.token import hide_tokens
 from neuronctl.redaction.yaml_block import hide_blocks
 from neuronctl.secret import HIDDEN, SHORTEST
@@ -44,6 +45,8 @@ class Redaction:
     def __init__(self, secrets: Iterable[str], *, plain: Iterable[str] = ()) -> None:
         self._secrets = _spellings(secrets)
         self._plain = frozenset(plain)
+        # The same names stand in each of many manifests.
+        self._name = lru_cache(maxsize=4096)(self.text)
 
     def text(self, text: str) -> str:
         """`text` without secrets and without the codes that colour a terminal."""
@@ -53,6 +56,7 @@ class Redaction:
         text = self.known(text)
         if depth:
             text = redact_strings(text, lambda said: self._text(_CODES.sub("", said), depth - 1))
+            text = redact_lines(text, lambda said: self._text(said, depth - 1))
             text = redact_prefixed(text, lambda said: self._text(said, depth - 1))
         text = hide_blocks(hide_headers(hide_key_blocks(text)))
         text = hide_in_commands(hide_named(text, self._plain.__contains__))
@@ -68,7 +72,7 @@ class Redaction:
         hides = any(map(is_secret_name, named))
         if isinstance(value, Mapping):
             pairs = _hide_pair(value).items()
-            return {self.text(str(name)): self.data(inner, (*path, str(name))) for name, inner in pairs}
+            return {self._name(str(name)): self.data(inner, (*path, str(name))) for name, inner in pairs}
         if isinstance(value, (list, tuple)):
             return HIDDEN if hides else [self.data(inner, path) for inner in self._words(value)]
         if value is None or isinstance(value, bool):

@@ -25,6 +25,7 @@ from neuronctl.result import Finding
 # Content is read only where times differ; more than this is left to `neuronctl cache verify`.
 _READ_AT_MOST_BYTES = 64 << 20
 _NAMED = 3
+_REASON_LENGTH = 300
 
 UNREADABLE_STORE = Trouble(
     "store.unreadable",
@@ -234,15 +235,21 @@ def _damaged(damaged: Sequence[Damaged]) -> Finding:
         fix = f"neuronctl cache verify {one.key}  (tells all); the next compile of it puts it into quarantine"
         if not is_key(one.key):
             fix = f"move it away: {one.path}"
-        what = f"artifact {one.key} is damaged: {one.reason.rstrip('.')}"
+        what = f"artifact {one.key} is damaged: {_brief(one.reason)}"
         return DAMAGED(what, fix=fix, place=Place(file=str(one.path)))
     fix = "neuronctl doctor --fix  (puts them into quarantine)"
     if strange := [str(one.path) for one in damaged if not is_key(one.key)]:
         away = f"move away what is no artifact: {_some(strange)}"
         fix = away if len(strange) == len(damaged) else f"{fix}; {away}"
-    said = _some([f"{one.key} ({one.reason.rstrip('.')})" for one in damaged])
+    said = _some([f"{one.key} ({_brief(one.reason)})" for one in damaged])
     folder = Place(file=str(damaged[0].path.parent))
     return DAMAGED(f"{len(damaged)} artifacts are damaged: {said}", fix=fix, place=folder)
+
+
+def _brief(reason: str) -> str:
+    """Its first line: somebody may have put a log there."""
+    line = next(iter(reason.strip().splitlines()), "")
+    return (f"{line[:_REASON_LENGTH]}…" if len(line) > _REASON_LENGTH else line).rstrip(".")
 
 
 def _words(problems: Sequence[Problem]) -> str:
@@ -358,8 +365,7 @@ def quarantine(facts: Facts) -> Seen:
     says = f"{len(found)}, {say_bytes(size_bytes)}"
     which = "the last" if len(found) > 1 else "it"
     finding = QUARANTINED(
-        f"{says} in {store.layout.quarantine}; {which} is {last.key} since {last.at}: "
-        f"{last.reason.rstrip('.')}",
+        f"{says} in {store.layout.quarantine}; {which} is {last.key} since {last.at}: {_brief(last.reason)}",
         fix=f"when nobody needs them any more: rm -r {store.layout.quarantine}/*",
     )
     data: dict[str, object] = {

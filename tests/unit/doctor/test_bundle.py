@@ -18,10 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neuronctl.doctor import archive
-from neuronctl.doctor.bundle import LOGS, REPORTS, TAIL_BYTES, write_bundle
+from neuronctl.doctor.archive import check_archive, write_archive
+from neuronctl.doctor.bundle import LOGS, REPORTS, TAIL_BYTES, gather_bundle
 from neuronctl.errors import MachineUnfit, UsageError
 from neuronctl.host import Host
 from neuronctl.short_command import Finished
+from neuronctl.stack.detect import Stack
 from tests.plan_sample import sample_stack
 
 DIAGNOSIS = {"verdict": "this machine can serve", "checks": [{"name": "driver", "status": "ok"}]}
@@ -70,6 +72,17 @@ def unpack(path: Path) -> dict[str, bytes]:
             assert (member.mode, member.uid, member.uname) == (0o600, 0, "")
             found[member.name] = file.read()
         return found
+
+
+def write_bundle(
+    path: Path, diagnosis: Mapping[str, Any], host: World, *, stack: Stack | None = None
+) -> tuple[str, ...]:
+    """As the command does it."""
+    path = host.cwd / path
+    check_archive(path)
+    members = gather_bundle(diagnosis, host, stack=stack)
+    write_archive(path, members, now=host.now())
+    return tuple(members)
 
 
 def bundle(host: World, name: str = "b.tar.gz", diagnosis: Mapping[str, Any] = DIAGNOSIS) -> dict[str, str]:
@@ -354,7 +367,7 @@ def test_nothing_is_written_over(tmp_path: Path, make: str) -> None:
         path.mkdir()
     else:
         path.symlink_to("nowhere")
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="is a folder" if make == "folder" else "exists already"):
         write_bundle(path, DIAGNOSIS, world(tmp_path))
     assert make != "file" or path.read_text() == "mine"
 
