@@ -152,7 +152,7 @@ def _explain_trouble(source: str) -> tuple[Explanation, ...]:
                 kind="check",
                 rank="cause" if trouble.severity == "error" else "warning",
                 title=trouble.what,
-                why=f"Found by a check of doctor: {check.title[0].lower()}{check.title[1:]}.",
+                why=f"Found by a check of doctor: {check.subject}.",
                 fix=f"neuronctl doctor --check {check.option}  (it says what to type on this machine)",
                 source=trouble.source,
                 basis="a check of neuronctl's doctor",

@@ -47,7 +47,7 @@ CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
     "stack.no-vllm": ("stack.other-generation", "stack.unknown-sdk"),
     "stack.plugin-missing": ("stack.unknown-sdk", "stack.mixed-sdk", "stack.other-generation"),
     "devices.driver-missing": (*_NO_DEVICE, "devices.driver-not-reloaded", "devices.driver-version-hidden"),
-    "container.no-device": _NO_DEVICE,
+    "container.no-device": _NO_DEVICE[1:],
     # The new driver lies on the disk already.
     "devices.driver-not-reloaded": ("devices.driver-too-old", "devices.kernel-6.18"),
     "devices.driver-too-old": ("devices.neuron-ls",),

@@ -94,6 +94,11 @@ class Check:
     timeout_s: float = TIMEOUT_S
 
     @property
+    def subject(self) -> str:
+        """The title as it stands inside of a sentence."""
+        return self.title if self.title.startswith("Neuron") else self.title[0].lower() + self.title[1:]
+
+    @property
     def option(self) -> str:
         """The name as `--check` takes it, and as the docs' page is called."""
         return self.name.lower().replace(" ", "-")

@@ -12,6 +12,7 @@ from pathlib import Path
 from neuronctl.doctor.all import CHECKS
 from neuronctl.doctor.causes import CONSEQUENCES
 from neuronctl.doctor.check import Check
+from neuronctl.doctor.diagnosis import PROFILE
 
 _INDEX = """\
 # The checks of doctor
@@ -41,12 +42,12 @@ def file_name(check: Check) -> str:
 
 
 def _page(check: Check) -> str:
-    parts = [f"# {check.name}: {check.title[0].lower()}{check.title[1:]}"]
+    parts = [f"# {check.name}: {check.subject}"]
     parts.append(inspect.cleandoc(check.look.__doc__ or ""))
     asks = " It asks the network; `--offline` leaves it out." if check.asks == "network" else ""
+    ends = f"; doctor ends with {int(check.exit_code)} where its error is the first" if _ends(check) else ""
     parts.append(
-        f"Alone: `neuronctl doctor --check {check.option}`. It may take {check.timeout_s:g} s; doctor ends "
-        f"with {int(check.exit_code)} where its error is the first.{asks}"
+        f"Alone: `neuronctl doctor --check {check.option}`. It may take {check.timeout_s:g} s{ends}.{asks}"
     )
     if check.finds:
         parts.append("## What it may find")
@@ -61,6 +62,12 @@ def _page(check: Check) -> str:
             for one in check.rules
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _ends(check: Check) -> bool:
+    """Whether it may find an error, or what becomes one by what follows from it; the plan may hold any."""
+    found = [(one.id, one.severity) for one in (*check.finds, *check.rules)]
+    return check.name == PROFILE or any(how == "error" or name in CONSEQUENCES for name, how in found)
 
 
 def _hides(cause: str) -> str:

@@ -21,9 +21,9 @@ from neuronctl.rules import artifacts, native_environment
     timeout_s=FACTS_S,
 )
 def compile_variables(facts: Facts) -> Seen:
-    """Compiler flags and switches that are set outside of a profile, and those that exclude each other.
+    """Compiler flags and switches of the environment and the profile's `env`, and what excludes each other.
 
-    They change what is compiled for every profile, and are part of an artifact's key.
+    They change what is compiled. Those of the shell do so for every profile that is compiled from it.
     """
     if facts.backend == "cpu":
         raise NotHere("the cpu backend calls no Neuron compiler")

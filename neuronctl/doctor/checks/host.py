@@ -185,6 +185,7 @@ def shared_memory(facts: Facts) -> Seen:
     needed = _queue_bytes(facts)
     small = SHM_SMALL if needs else SHM_FOR_ONE
     several = "" if needs else "where vLLM has several workers, "
+    alone = "" if needs else " with several workers"
     try:
         room = os.statvfs(folder)
     except FileNotFoundError:
@@ -192,7 +193,7 @@ def shared_memory(facts: Facts) -> Seen:
             raise NotHere("this is no Linux") from None
         if needs is None:
             return Seen("there is no /dev/shm, and nxdi needs none", data={"size_bytes": 0})
-        finding = small(f"there is no /dev/shm: {several}it does not start", fix=_shm_fix(facts))
+        finding = small(f"there is no /dev/shm: vLLM does not start{alone}", fix=_shm_fix(facts))
         return Seen("there is none", (finding,), data={"size_bytes": 0})
     except OSError as error:
         raise CannotTell(f"/dev/shm cannot be looked at: {error.strerror}") from None

@@ -16,7 +16,8 @@ def profile(facts: Facts) -> Seen:
 
     It is the plan that `neuronctl serve` would follow. Of a model that nobody knew yet the configuration is
     fetched. A local model's weights are read once to tell them from others; where that takes longer than this
-    check may, `neuronctl plan` does it without a limit.
+    check may, `neuronctl plan` does it without a limit. Where there is no plan because of an error, doctor
+    ends with the number of that error.
     """
     plan = facts.plan()
     if plan is None:

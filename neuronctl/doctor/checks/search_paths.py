@@ -36,8 +36,8 @@ PACKAGE_HIDDEN = Trouble(
 def search_paths(facts: Facts) -> Seen:
     """LD_LIBRARY_PATH and PYTHONPATH, each of which is searched before what is installed.
 
-    A libnrt.so or libnccom.so of another SDK, or a copy of vLLM, torch or one of Neuron's packages, is
-    loaded in place of the one whose version is checked.
+    A libnrt.so or libnccom.so of another SDK is loaded in place of the one that AWS's package installed; a
+    copy of vLLM, torch or one of Neuron's packages, in place of the one whose version is checked.
     """
     said = find_said(facts)
     found: list[Finding] = []

@@ -12,13 +12,14 @@ from neuronctl.stack.installation import IMPORT_NAMES
 NO_VLLM = Trouble(
     "stack.no-vllm",
     "error",
-    "No Python with vLLM was found.",
-    "neuronctl: the places it looks in are those of docs/profiles.md and of Neuron's machine images",
+    "The Python that was named has no vLLM, or none that has it was found.",
+    "neuronctl: it looks in its own Python, in $VIRTUAL_ENV and where Neuron machine images have theirs",
 )
 NO_PLUGIN = Trouble(
     "stack.no-plugin",
     "error",
-    "A Neuron machine whose Python has vLLM without Neuron's plugin: it would serve on the processor.",
+    "A Neuron machine, or a profile for Neuron, and a Python whose vLLM has no Neuron plugin: it would serve "
+    "on the processor.",
     "plugin020:V/__init__.py:14-23; gh:vllm-project/vllm-neuron#7",
 )
 
