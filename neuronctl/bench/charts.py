@@ -16,7 +16,7 @@ from neuronctl.bench.shown import clean, duration, milliseconds, number, whole
 from neuronctl.bench.spread import Spread, median_run, over_runs
 
 _NAMES = {"ttft": "time to first token", "itl": "time between tokens", "tpot": "time per output token"} | {
-    "e2e": "whole answer"
+    "e2e": "time of the whole answer"
 }
 Times = Literal["ttft", "itl", "tpot", "e2e"]
 

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 Spec = dict[str, Any]
 
 # One size fits a phone as it is, and two or three fit side by side on a screen.
-WIDTH, HEIGHT = 390, 240
+WIDTH, HEIGHT = 340, 215
 _LEFT = 46
 # The title of an upright axis is written above it, to be read without turning the head.
 _ABOVE = {"titleAngle": 0, "titleAlign": "left", "titleX": -_LEFT, "titleY": -12, "titleBaseline": "bottom"}
@@ -104,7 +104,7 @@ def _labels(rows: Sequence[Row], hollow: Sequence[Row], x: Axis, y: Axis, at: Sp
     for side in SIDES:
         on_side = [row for row, one in zip(marks, found, strict=True) if one == side]
         if on_side:
-            mark = {"type": "text", "fontSize": 11, "color": look.ink, "aria": False} | _beside(side)
+            mark = {"type": "text", "fontSize": 12, "color": look.ink, "aria": False} | _beside(side)
             layers.append(
                 {
                     "data": {"values": on_side},
@@ -233,7 +233,7 @@ def waterfall(x: Axis, rows: list[Row], look: Look) -> Spec:
                     "type": "text",
                     "align": "left",
                     "dx": 5,
-                    "fontSize": 11,
+                    "fontSize": 12,
                     "color": look.ink,
                     "aria": False,
                 },
@@ -271,7 +271,7 @@ def two_lines(x: Axis, rows: list[Row], look: Look) -> Spec:
                     "encoding": at,
                 },
             )
-        panels.append({"width": 300, "height": 70, "layer": layers})
+        panels.append({"width": 270, "height": 66, "layer": layers})
     return {"config": look.config(), "spacing": 10, "vconcat": panels}
 
 

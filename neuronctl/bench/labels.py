@@ -12,8 +12,8 @@ Side = Literal["below right", "above left", "right", "above right", "left", "bel
 # A curve mostly rises or flattens: what is below it on the right is free more often.
 SIDES: tuple[Side, ...] = ("below right", "above left", "right", "above right", "left", "below left")
 
-# Of a label of 11 pixels: how wide a letter is, how high a line; and how far from its mark it stands.
-_LETTER, _LINE, GAP = 6.2, 11.0, 6.0
+# Of a label of 12 pixels: how wide a letter is, how high a line; and how far from its mark it stands.
+_LETTER, _LINE, GAP = 6.8, 12.0, 6.0
 # How finely a line is followed.
 _STEPS = 40
 

@@ -20,7 +20,7 @@ Format = Literal["svg", "png"]
 # Sharp on screens with two pixels for one, and in print.
 _SCALE = 2.0
 # Letters of a note side by side on the narrowest chart.
-_LINE = 64
+_LINE = 58
 _SVG = "http://www.w3.org/2000/svg"
 
 

@@ -1,212 +1,234 @@
-"""A result as one HTML page that loads nothing: what must be known, pictures, tables, the file itself."""
+"""Report: a result as one HTML page that needs nothing else, not even a network.
+
+The page runs no script and may load nothing (its Content-Security-Policy says so). All text is escaped; the
+result itself is inside as JSON.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import groupby
 from pathlib import Path
+
+import msgspec
 
 from neuronctl.bench.arrangement import say_load
 from neuronctl.bench.charts import Chart, charts
+from neuronctl.bench.column import COST, OUTPUT, RATES, TIMES, Column, errors, measured, with_data
+from neuronctl.bench.facts import facts
 from neuronctl.bench.look import ON_PAGE
 from neuronctl.bench.measures import MEASURES
 from neuronctl.bench.picture import page_svg
-from neuronctl.bench.result_file import result_text
 from neuronctl.bench.schema import BenchResult, Point
-from neuronctl.bench.shown import clean, dollars, duration, milliseconds, number, share
-from neuronctl.bench.spread import Spread, over_runs
+from neuronctl.bench.shown import clean, duration, milliseconds
+from neuronctl.bench.spread import Spread
 
-# Nothing may be loaded, run or sent; the style is in the page.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_TIMES = ("ttft", "itl", "tpot", "e2e")
-_QUANTILES = ("p50", "p90", "p99")
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+# More timelines than these are folded away.
+_OPEN = 6
+_QUICKEST = (
+    measured("", "quickest first token, ms", "ttft_p50", milliseconds),
+    measured("", "quickest token after it, ms", "tpot_p50", milliseconds),
+)
 
 
 def report_html(result: BenchResult) -> str:
-    """The page. Raises StackUnfit where pictures cannot be drawn."""
-    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
-    title = _text(f"{result.name}: bench")
-    parts = (
-        *_head(result),
-        *_remarks(result),
-        *_charts(result),
-        *_points(result),
-        *_facts(result),
-        *_words(),
-    )
-    return "\n".join(
-        (
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>",
-            *parts,
-            f'<script type="application/json" id="result">\n{_embedded(result)}</script>',
-            "</body>\n</html>\n",
-        )
-    )
-
-
-def _head(result: BenchResult) -> Iterator[str]:
-    target, workload = result.target, result.workload
-    yield f"<h1>{_text(result.name)}</h1>"
-    where = [
-        target.model,
-        target.url,
-        target.backend,
-        target.instance,
-        f"{result.started_at}, {duration(result.took_s)}",
-    ]
-    yield f'<p class="soft">{_text(" · ".join(filter(None, where)))}</p>'
-    said = [
-        f"{workload.kind} prompts",
-        f"{workload.api} API",
-        f"sent by {result.engine.name} {result.engine.version}",
-    ]
-    if result.objective is not None:
-        limits = {
-            "TTFT": result.objective.ttft_s,
-            "TPOT": result.objective.tpot_s,
-            "whole answer": result.objective.e2e_s,
-        }
-        told = ", ".join(f"{name} ≤ {duration(limit)}" for name, limit in limits.items() if limit is not None)
-        said.append(f"objective: {told}")
-    yield f'<p class="soft">{_text(" · ".join(said))}</p>'
-
-
-def _remarks(result: BenchResult) -> Iterator[str]:
-    for remark in result.remarks:
-        yield f'<p class="remark {remark.severity}" data-id="{_text(remark.id)}">{_text(remark.text)}</p>'
-
-
-def _charts(result: BenchResult) -> Iterator[str]:
+    """The page. Raises StackUnfit where no pictures can be drawn."""
     drawn = charts(result, ON_PAGE)
-    if drawn:
-        yield '<h2>Pictures</h2>\n<div class="charts">'
-        yield from map(_figure, drawn)
-        yield "</div>"
-
-
-def _figure(chart: Chart) -> str:
-    note = f'<p class="note">{_text(chart.note)}</p>' if chart.note else ""
-    return f'<figure id="{_text(chart.name)}"><h3>{_text(chart.title)}</h3>{note}{page_svg(chart)}</figure>'
-
-
-def _points(result: BenchResult) -> Iterator[str]:
-    """Each load: medians over its runs, and under them the lowest and highest run."""
-    if not result.points:
-        return
-    yield '<h2>Numbers</h2>\n<p class="note">Medians of the runs; below them the lowest and the highest run. '
-    yield 'Times in milliseconds.</p>\n<div class="wide"><table id="points">'
-    columns = [column for column in _columns() if any(column[1](point) for point in result.points)]
-    yield "<tr><th>load</th>" + "".join(f"<th>{_text(name)}</th>" for name, _ in columns) + "</tr>"
-    for point in result.points:
-        cells = "".join(f"<td>{tell(point) or '–'}</td>" for _, tell in columns)
-        edge = f"<small>{_text(point.load.edge)}</small>" if point.load.edge else ""
-        name = f'<td title="{_text(say_load(point.load))}">{_text(point.load.name)}{edge}</td>'
-        yield f'<tr data-load="{_text(point.load.name)}">{name}{cells}</tr>'
-    yield "</table></div>"
-
-
-def _columns() -> list[tuple[str, Callable[[Point], str]]]:
-    times = [
-        (f"{time.upper()} {key}", partial(_cell, f"{time}_{key}")) for time in _TIMES for key in _QUANTILES
+    parts = [
+        _head(result),
+        _remarks(result),
+        _figures(result),
+        _charts("Throughput and latency", _of("throughput", drawn)),
+        _points(result),
+        _charts("Distributions", _of("distribution", drawn)),
+        _charts("Start-up", _of("startup", drawn)),
+        _timelines(_of("timeline", drawn)),
+        _environment(result),
+        _definitions(),
     ]
-    return [
-        ("tokens/s", partial(_cell, "output_throughput")),
-        ("requests/s", partial(_cell, "request_throughput")),
-        ("goodput/s", partial(_cell, "goodput")),
-        ("errors", _errors),
-        *times,
-        ("$ per million tokens", _cost),
-        ("tokens/s and core", _per_core),
-        ("client's core", _client),
-    ]
-
-
-def _cell(measure: str, point: Point) -> str:
-    found = over_runs(point, measure)
-    if found is None:
-        return ""
-    say = milliseconds if MEASURES[measure].unit == "s" else number
-    shown = f'<span data-measure="{measure}" data-value="{found.median!r}">{say(found.median)}</span>'
-    return shown + _ends(found, say)
-
-
-def _ends(found: Spread, say: Callable[[float], str]) -> str:
-    return f"<small>{say(found.low)}–{say(found.high)}</small>" if found.shows else ""
-
-
-def _errors(point: Point) -> str:
-    found = over_runs(point, "error_rate")
-    return share(found.median) if found and found.high else ""
-
-
-def _cost(point: Point) -> str:
-    return dollars(point.usd_per_million_tokens) if point.usd_per_million_tokens else ""
-
-
-def _per_core(point: Point) -> str:
-    return number(point.output_tokens_per_s_per_core) if point.output_tokens_per_s_per_core else ""
-
-
-def _client(point: Point) -> str:
-    used = [run.client_cpu for run in point.runs if run.client_cpu is not None]
-    return share(max(used)) if used else ""
-
-
-def _facts(result: BenchResult) -> Iterator[str]:
-    """What the numbers depend on."""
-    target = result.target
-    facts: list[tuple[str, object]] = [
-        ("artifact", target.key),
-        ("cores", target.cores),
-        ("compiled batch", target.batch),
-        ("compiled input buckets", ", ".join(map(str, target.input_buckets)) or None),
-        ("max_model_len", target.max_model_len),
-        ("started for this", "yes" if target.started_here else "no, it was running"),
-        (
-            "server memory",
-            f"{result.server_memory_bytes / 2**30:.2f} GiB at most" if result.server_memory_bytes else None,
-        ),
-        ("client's own delay", "; ".join(_delays(result)) or None),
-        ("seed", result.workload.seed),
-        ("prompts", result.workload.dataset),
-        (
-            "price",
-            f"{dollars(result.price.usd_per_hour)} an hour ({result.price.source})" if result.price else None,
-        ),
-        ("neuronctl", result.neuronctl),
-        *sorted(result.environment.items()),
-    ]
-    yield '<h2>Environment</h2>\n<div class="wide"><table class="facts" id="environment">'
-    yield from (
-        f"<tr><th>{_text(name)}</th><td>{_text(str(said))}</td></tr>"
-        for name, said in facts
-        if said is not None
+    style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{_text(result.name)} – neuronctl bench</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in parts if part)
+        + f"\n{_json(result)}\n</body>\n</html>\n"
     )
-    yield "</table></div>"
 
 
-def _delays(result: BenchResult) -> Iterator[str]:
-    for one in result.client_delay:
-        first, between = milliseconds(max(one.ttft_s, 0)), milliseconds(max(one.itl_s, 0))
-        yield f"{one.concurrency} at once: TTFT {first} ms, ITL {between} ms"
+def _head(result: BenchResult) -> str:
+    target = result.target
+    known = [target.model, target.instance, target.backend and f"backend {target.backend}"]
+    known += [f"{target.cores} cores" if target.cores else None, result.started_at]
+    said = "".join(f"<li>{_own(fact)}</li>" for fact in known if fact)
+    badge = '<span class="badge">partial</span>' if result.status == "partial" else ""
+    return f'<header>\n<h1>{_own(result.name)}{badge}</h1>\n<ul class="facts">{said}</ul>\n</header>'
 
 
-def _words() -> Iterator[str]:
-    """What the measures mean."""
-    yield '<h2>What the numbers mean</h2>\n<div class="wide"><table class="words">'
-    shown = [one for one in MEASURES.values() if not one.name.endswith(("_mean", "_p90", "_p95", "_p99"))]
-    yield from (f"<tr><th>{_text(one.name)}</th><td>{_text(one.meaning)}</td></tr>" for one in shown)
-    yield "</table></div>"
+def _remarks(result: BenchResult) -> str:
+    told = [(one.severity, one.id, one.text) for one in result.remarks]
+    if result.status == "partial" and not any(id_ == "partial" for _, id_, _ in told):
+        told.insert(0, ("error", "partial", result.why_partial or "not all that was asked for was measured"))
+    items = "".join(
+        f'<li class="{severity}"><b>{severity}</b> <code>{_text(id_)}</code> {_own(text)}</li>'
+        for severity, id_, text in told
+    )
+    return f'<section aria-label="Remarks"><ul class="remarks">{items}</ul></section>' if told else ""
 
 
-def _embedded(result: BenchResult) -> str:
-    """The result's JSON as it may stand in a script element: nothing in it can end that."""
-    return result_text(result).replace("<", "\\u003c")
+def _figures(result: BenchResult) -> str:
+    """The few numbers that are asked for first."""
+    shown = [_best("highest throughput, output tokens/s", OUTPUT, result.points, highest=True)]
+    shown += [_best(column.head, column, result.points) for column in _QUICKEST]
+    shown.append(_best("cheapest million output tokens", COST, result.points))
+    for start in result.startup:
+        shown.append(_figure(f"{start.kind} start", duration(start.ready_s), "until ready"))
+    return (
+        f'<section class="figures" aria-label="Key figures">{"".join(shown)}</section>' if any(shown) else ""
+    )
 
 
-def _text(said: str) -> str:
-    return escape(clean(said), quote=True)
+def _best(title: str, column: Column, points: Sequence[Point], *, highest: bool = False) -> str:
+    found = [(spread, point) for point in points if (spread := column.of(point)) is not None]
+    # Without a single whole answer a rate is nothing to be proud of.
+    found = [(spread, point) for spread, point in found if spread.median > 0]
+    if not found:
+        return ""
+    spread, point = (max if highest else min)(found, key=lambda one: one[0].median)
+    return _figure(title, column.say(spread.median), point.load.name)
+
+
+def _figure(title: str, value: str, place: str) -> str:
+    return (
+        f"<div><small>{_text(title)}</small><strong>{_text(value)}</strong><small>{_own(place)}</small></div>"
+    )
+
+
+def _charts(title: str, drawn: Sequence[Chart]) -> str:
+    if not drawn:
+        return ""
+    figures = "\n".join(_chart(chart) for chart in drawn)
+    return f'<section>\n<h2>{title}</h2>\n<div class="charts">\n{figures}\n</div>\n</section>'
+
+
+def _chart(chart: Chart) -> str:
+    note = f"<p>{_own(chart.note)}</p>" if chart.note else ""
+    return (
+        f'<figure id="{chart.name}">\n<figcaption><h3>{_own(chart.title)}</h3>{note}</figcaption>\n'
+        f"{page_svg(chart)}\n</figure>"
+    )
+
+
+def _timelines(drawn: Sequence[Chart]) -> str:
+    if not drawn:
+        return ""
+    figures = "\n".join(_chart(chart) for chart in drawn)
+    is_open = " open" if len(drawn) <= _OPEN else ""
+    return (
+        f"<section>\n<details{is_open}><summary><h2>Timelines</h2></summary>\n"
+        f'<div class="charts small">\n{figures}\n</div>\n</details>\n</section>'
+    )
+
+
+def _points(result: BenchResult) -> str:
+    if not result.points:
+        return ""
+    several = max(len(point.runs) for point in result.points) > 1
+    note = "<p>Medians of the runs, and below them the lowest and the highest run.</p>" if several else ""
+    tables = [
+        _table(result, with_data(columns, result), last) for columns, last in ((RATES, True), (TIMES, False))
+    ]
+    return f"<section>\n<h2>All points</h2>\n{note}{''.join(tables)}\n</section>"
+
+
+def _table(result: BenchResult, columns: Sequence[Column], with_errors: bool) -> str:
+    if not columns:
+        return ""
+    failing = with_errors and any(errors(point) for point in result.points)
+    groups = [(name, len(list(of))) for name, of in groupby(columns, key=lambda one: one.group)]
+    heads = "".join(
+        f'<th scope="colgroup" colspan="{count}"{_meaning(name)}>{_text(name)}</th>' for name, count in groups
+    )
+    firsts = {id(next(of)) for _, of in groupby(columns, key=lambda one: one.group)}
+    below = "".join(f'<th{_first(one, firsts)} scope="col">{_text(one.head)}</th>' for one in columns)
+    rows = []
+    for point in result.points:
+        cells = "".join(_cell(column, column.of(point), _first(column, firsts)) for column in columns)
+        cells += f'<td class="first words">{_own(errors(point))}</td>' if failing else ""
+        load = f'<th scope="row" title="{_text(say_load(point.load))}">{_own(point.load.name)}</th>'
+        runs = f'<td class="runs">{len(point.runs)}</td>'
+        rows.append(f"<tr>{load}{runs}{cells}</tr>")
+    tail = '<th rowspan="2" class="words">errors by kind</th>' if failing else ""
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-label="table of points"><table>\n'
+        f'<thead><tr><th rowspan="2">load</th><th rowspan="2">runs</th>{heads}{tail}</tr>'
+        f"<tr>{below}</tr></thead>\n"
+        f"<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>\n"
+    )
+
+
+def _first(column: Column, firsts: set[int]) -> str:
+    return ' class="first"' if id(column) in firsts else ""
+
+
+def _meaning(group: str) -> str:
+    """What a group of times is, where the pointer rests on it."""
+    measure = MEASURES.get(f"{group.partition(',')[0].lower()}_p50")
+    return f' title="{_text(measure.meaning)}"' if measure else ""
+
+
+def _cell(column: Column, spread: Spread | None, first: str) -> str:
+    if spread is None:
+        return f'<td{first}><span class="none" title="not measured">–</span></td>'
+    low, high = column.say(spread.low), column.say(spread.high)
+    below = f"<small>{_text(low)}–{_text(high)}</small>" if low != high else ""
+    return f'<td{first}><data value="{spread.median!r}">{_text(column.say(spread.median))}</data>{below}</td>'
+
+
+def _environment(result: BenchResult) -> str:
+    shown = "\n".join(_facts(title, known) for title, known in facts(result).items() if known)
+    return f'<section>\n<h2>Environment</h2>\n<div class="lists">\n{shown}\n</div>\n</section>'
+
+
+def _facts(title: str, known: Mapping[str, str]) -> str:
+    rows = "".join(f"<dt>{_own(name)}</dt><dd>{_own(said)}</dd>" for name, said in known.items())
+    return f"<div><h3>{title}</h3><dl>{rows}</dl></div>"
+
+
+def _definitions() -> str:
+    rows = "".join(
+        f'<tr><th scope="row"><code>{_text(one.name)}</code></th><td>{_text(one.unit)}</td>'
+        f'<td>{one.better}</td><td class="words">{_text(one.meaning)}</td></tr>'
+        for one in MEASURES.values()
+    )
+    return (
+        "<section>\n<details><summary><h2>What the measures mean</h2></summary>\n"
+        '<div class="scroll" tabindex="0" role="region" aria-label="measures"><table class="definitions">\n'
+        "<thead><tr><th>measure</th><th>unit</th><th>better is</th><th>meaning</th></tr></thead>\n"
+        f"<tbody>{rows}</tbody></table></div>\n</details>\n</section>\n"
+        "<footer>Made by <code>neuronctl bench</code>. The result itself is inside this page, "
+        "as JSON in the element <code>#result</code>.</footer>"
+    )
+
+
+def _json(result: BenchResult) -> str:
+    """The result, with nothing in it that could end the element: JSON has `<` within its strings only."""
+    content = msgspec.json.encode(result).decode().replace("<", "\\u003c")
+    return f'<script type="application/json" id="result">{content}</script>'
+
+
+def _of(part: str, drawn: Iterable[Chart]) -> list[Chart]:
+    return [chart for chart in drawn if chart.part == part]
+
+
+def _text(text: str) -> str:
+    return escape(clean(text))
+
+
+def _own(text: str) -> str:
+    """Text from outside, which may run from right to left and must not turn what is beside it."""
+    return f"<bdi>{_text(text)}</bdi>"
