@@ -16,6 +16,7 @@ from neuronctl.backends.nxdi_output import find_differences, find_faults
 from neuronctl.building import Built, build, wait_teller
 from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, UsageError
 from neuronctl.host import Host
+from neuronctl.model.plain_file import read_plain
 from neuronctl.neuron.written import FILE, Mismatch, read_written
 from neuronctl.plan.plan import Plan
 from neuronctl.result import Message, Tell
@@ -142,7 +143,7 @@ def _check_note(plan: Plan, folder: Path) -> bool:
     from neuronctl.artifacts.difference import differences
 
     try:
-        note = json.loads((folder / _NOTE).read_bytes())
+        note = json.loads(read_plain(folder / _NOTE))
         key, inputs = note["key"], dict(note["inputs"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neuronctl.model.plain_file import read_plain
 from neuronctl.neuron.prediction import Prediction
 
 FILE = "neuron_config.json"
@@ -110,7 +111,7 @@ class Written:
 def read_written(folder: Path) -> Written:
     """Read the file in `folder`. Raises OSError, and ValueError, in words, where it cannot be one."""
     try:
-        data = json.loads((folder / FILE).read_bytes())
+        data = json.loads(read_plain(folder / FILE))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{FILE} is not JSON: {error}") from None
     model = _mapping(data, FILE)

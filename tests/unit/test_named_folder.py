@@ -9,6 +9,7 @@ import pytest
 
 from neuronctl.errors import UsageError
 from neuronctl.named_folder import compile_named, is_filled, named_folder
+from neuronctl.neuron.written import read_written
 from tests.plan_sample import neuron_plan, sample_host, sample_plan
 
 VARIABLE = "NEURON_COMPILED_ARTIFACTS"
@@ -42,3 +43,9 @@ def test_the_root_of_a_file_system_is_refused_before_anything_is_compiled(
         compile_named(plan, host, tmp_path / "volume", tmp_path / "log", lambda told: None)
     assert str(tmp_path / "volume" / "compiled") in str(caught.value.fix)
     assert not (tmp_path / "volume").exists()
+
+
+def test_a_pipe_in_place_of_the_configuration_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "neuron_config.json")
+    with pytest.raises(OSError, match="not a file"):
+        read_written(tmp_path)
