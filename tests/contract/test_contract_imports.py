@@ -38,7 +38,13 @@ PLACES = {part: (height, group) for height, layer in enumerate(LAYERS) for group
 # What costs seconds to import, or belongs to the serving Python with its own versions. Whole files that run
 # there as children are the exception.
 NEVER = {"vllm", "torch", "transformers", "numpy", "gguf", "safetensors", "neuronx_distributed", "pydantic"}
-CHILD_SCRIPTS = {"model/gguf_weights.py", "child_guard.py", "backends/nxdi_child.py", "bench/vllm_child.py"}
+CHILD_SCRIPTS = {
+    "model/gguf_weights.py",
+    "child_guard.py",
+    "backends/nxdi_child.py",
+    "bench/vllm_child.py",
+    "bench/reference_server.py",
+}
 
 
 def modules() -> list[Path]:
@@ -108,7 +114,7 @@ def test_children_that_run_in_another_python_do_not_import_neuronctl() -> None:
 
 def test_stdout_has_one_writer() -> None:
     """Only `cli/render.py` writes answers; children and `--version` speak for themselves."""
-    allowed = {"cli/render.py", "__main__.py", *CHILD_SCRIPTS}
+    allowed = {"cli/render.py", "__main__.py", "bench/reference_server.py", *CHILD_SCRIPTS}
     wrong = []
     for path in modules():
         if str(path.relative_to(PACKAGE)) in allowed:
