@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from neuronctl import __version__
+import neuronctl
 from neuronctl.bench.campaign import Campaign, Task
 from neuronctl.bench.engine import LoadEngine, Session
 from neuronctl.bench.preflight import check_server, first_answer_s
@@ -100,7 +100,7 @@ class _Story:
             why_partial=why_partial,
             started_at=began,
             took_s=round(time.time() - self.began_at, 3),
-            neuronctl=__version__,
+            neuronctl=neuronctl.__version__,
             target=self.target,
             engine=self.session.engine,
             workload=_workload(said, self.dataset, self.digest),

@@ -28,6 +28,7 @@ def remarks(points: Sequence[Point], delays: Sequence[Delay], why_partial: str |
         *_other_prompts(points),
         *_behind(points),
         *_few(points),
+        *_no_itl(points),
         *_once(points),
     ]
     order = ("error", "warning", "info")
@@ -65,8 +66,8 @@ def _saturated(points: Sequence[Point]) -> Iterator[Remark]:
         yield Remark(
             id="client-saturated",
             severity="error",
-            text=f"the client was the limit, not the server: {', '.join(full)}. Measure from another machine, "
-            "or with fewer requests at once",
+            text=f"the client was the limit, not the server: {', '.join(full)}. Measure from another "
+            "machine, or with fewer requests at once",
         )
 
 
@@ -114,8 +115,8 @@ def _other_prompts(points: Sequence[Point]) -> Iterator[Remark]:
             yield Remark(
                 id="other-prompts",
                 severity="warning",
-                text=f"{load.name}: prompts had {had:.1f} tokens instead of {asked}: is --tokenizer the served "
-                "model's?",
+                text=f"{load.name}: prompts had {had:.1f} tokens instead of {asked}: is --tokenizer the "
+                "served model's?",
             )
 
 
@@ -153,6 +154,15 @@ def _few(points: Sequence[Point]) -> Iterator[Remark]:
             id="few-samples",
             severity="info",
             text=f"the smallest run has {least} answers: {wants}, or one slow request more or less moves it",
+        )
+
+
+def _no_itl(points: Sequence[Point]) -> Iterator[Remark]:
+    if any(run.tpot_s and not run.itl_s for point in points for run in point.runs):
+        yield Remark(
+            id="no-itl",
+            severity="info",
+            text="the engine does not say when each token came: ITL is not known, TPOT is",
         )
 
 

@@ -96,7 +96,7 @@ def send_directly() -> None:
 
     if urllib.request.getproxies():
         return
-    aiohttp = importlib.import_module("aiohttp")
+    aiohttp: Any = importlib.import_module("aiohttp")
     make = aiohttp.ClientSession
     aiohttp.ClientSession = lambda *args, **kwargs: make(*args, **{**kwargs, "trust_env": False})
 

@@ -48,6 +48,10 @@ class Client:
     python: str | None
     tokenizer: str | None
 
+    def python_or(self, serving: str | None) -> str | None:
+        """The engine's Python; for vllm the serving Python unless another is named."""
+        return self.python or (serving if self.engine == "vllm" else None)
+
 
 def flags_of(**said: object) -> dict[str, tuple[object, str]]:
     """Profile keys of `bench` with their values and the flags that said them. Raises UsageError."""
@@ -70,7 +74,7 @@ def bench_profile(
 ) -> Result:
     """Measure a profile."""
     after = _After(call, wanted, Path(request.reference).stem)
-    tools = _tools(call, after, client, client.python or request.python)
+    tools = _tools(call, after, client, client.python_or(request.python))
     return after.finish(benchmark_profile(request, tools, cold=cold))
 
 
@@ -88,7 +92,7 @@ def bench_url(
         raise UsageError("--url wants --model too", fix="--model NAME, as the server's /v1/models says")
     section = _section(flags)
     after = _After(call, wanted, "url")
-    tools = _tools(call, after, client, client.python or python)
+    tools = _tools(call, after, client, client.python_or(python))
     return after.finish(benchmark_url(base_url(url), model, section, tools))
 
 
@@ -98,7 +102,7 @@ def self_test(call: Invocation, client: Client, python: str | None) -> Result:
 
     folder = _raw_folder(call, None)
     folder.mkdir(parents=True, exist_ok=True)
-    with _engine(client.engine).open(call.host, python=client.python or python, folder=folder) as session:
+    with _engine(client.engine).open(call.host, python=client.python_or(python), folder=folder) as session:
         tested = run_self_test(session, folder, tell=call.tell)
     return Result("bench", tested.as_data(), text=None if call.as_json else tested.text)
 

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from neuronctl.bench.compare import compare
-from neuronctl.bench.condition import parse_condition
-from neuronctl.bench.engine import Job, Session
-from neuronctl.bench.gate import check_gate
-from neuronctl.bench.measures import measure
 from neuronctl.bench.result_file import read_result
-from neuronctl.bench.schema import BenchResult, Load, Point, Workload
-from neuronctl.bench.vllm_engine import VllmEngine
-from neuronctl.host import Host
-from tests.bench_sample import result as sample
 from tests.process.reference import TOKENIZER, Bencher, reference_server
 
 pytestmark = pytest.mark.engine
@@ -30,15 +19,6 @@ pytestmark = pytest.mark.engine
 @pytest.fixture
 def bencher(tmp_path: Path) -> Bencher:
     return Bencher(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    folder = tmp_path_factory.mktemp("client")
-    import sys
-
-    with VllmEngine().open(Host(dict(os.environ), folder), python=sys.executable, folder=folder) as opened:
-        yield opened
 
 
 def test_a_result_is_kept_told_drawn_and_gated(bencher: Bencher) -> None:
@@ -55,7 +35,7 @@ def test_a_result_is_kept_told_drawn_and_gated(bencher: Bencher) -> None:
         own = bencher.measure(
             url,
             *("--dataset-name", "jsonl", "--dataset-path", "prompts.jsonl", "--max-concurrency", "2"),
-            *("-o", "own.json", "--fail-on", "output_throughput>1"),
+            *("-o", "own.json", "--fail-on", "output_throughput<100000"),
         )
     assert [point.load.name for point in measured.points] == ["c1 16 →4", "c4 16 →4"]
     for point in measured.points:
@@ -73,7 +53,7 @@ def test_a_result_is_kept_told_drawn_and_gated(bencher: Bencher) -> None:
     assert own.code == 1, own.err
     assert "output_throughput" in own.out and "TTFT" in own.out.upper()
     (point,) = read_result(bencher.folder / "own.json").points
-    assert {run.output_tokens for run in point.runs} == {3 * 8}
+    assert {run.output_tokens for run in point.runs} == {4 * 8}  # --output-len wins over the lines' own
     assert "one-run" not in own.out
 
 
@@ -83,7 +63,7 @@ def test_errors_are_told_on_top(bencher: Bencher) -> None:
     assert said.code == 1
     measured = read_result(bencher.folder / "a.json")
     assert measured.remarks[0].id == "errors" and measured.remarks[0].severity == "error"
-    assert said.out.index("no whole answer") < said.out.index("c2 16")
+    assert said.out.index("no whole answer") < said.out.index("tokens/s")
     assert all(
         run.errors and run.succeeded + sum(run.errors.values()) == 8 for run in measured.points[0].runs
     )
@@ -134,28 +114,15 @@ def _clients(folder: Path) -> str:
     return subprocess.run(["pgrep", "-f", f"vllm_child.py {folder}"], capture_output=True, text=True).stdout
 
 
-def test_a_regression_is_caught_and_noise_is_not(session: Session, tmp_path: Path) -> None:
-    """20 times each: the same server against itself, and one that is 20 % slower."""
-    conditions = (parse_condition("ttft_p50>+10%"), parse_condition("itl_p50>+10%"))
-    with (
-        reference_server("--jitter", "0.05") as (url, _),
-        reference_server("--jitter", "0.05", "--slower", "1.2") as (slow, _),
-    ):
-        fast = [_three_runs(session, url, tmp_path, f"fast{number}") for number in range(21)]
-        slower = [_three_runs(session, slow, tmp_path, f"slow{number}") for number in range(20)]
-    false = [number for number in range(20) if check_gate(fast[number + 1], conditions, fast[number])]
-    missed = [number for number in range(20) if not check_gate(slower[number], conditions, fast[number])]
-    assert (false, missed) == ([], [])
-    assert compare(fast[0], slower[0])
-
-
-def _three_runs(session: Session, url: str, folder: Path, name: str) -> BenchResult:
-    load = Load(concurrency=4, rate_rps=None, input_tokens=16, output_tokens=8, requests=16)
-    workload = Workload(kind="random", api="completions", seed=0, ignore_eos=True)
-    runs = []
-    for number in range(3):
-        job = Job(f"{name}-{number}", url, "reference", str(TOKENIZER), workload, load, None, folder, 60)
-        runs.append(measure(session.run(job, lambda count: None)))
-    from msgspec.structs import replace
-
-    return replace(sample(), points=(Point(load=load, runs=tuple(runs)),))
+def test_a_slower_server_fails_the_gate_and_the_same_does_not(bencher: Bencher) -> None:
+    """With wide bounds: how well it tells a small regression from noise is benchmarks/bench_gate.py."""
+    with reference_server() as (url, _), reference_server("--slower", "4") as (slow, _):
+        gate = ("--max-concurrency", "2", "--fail-on", "ttft_p50>+80%, itl_p50>+80%")
+        assert bencher.measure(url, "--max-concurrency", "2", "-o", "a.json").code == 0
+        same = bencher.measure(url, *gate, "--baseline", "a.json", "-o", "b.json")
+        assert same.code == 0, same.out
+        worse = bencher.measure(slow, *gate, "--baseline", "a.json", "-o", "c.json")
+    assert worse.code == 1
+    assert "ttft_p50" in worse.out and "itl_p50" in worse.out
+    told = bencher.run("compare", "a.json", "c.json", "--json").envelope["data"]
+    assert "worse" in json.dumps(told)
