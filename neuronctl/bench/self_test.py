@@ -68,7 +68,7 @@ class Difference:
 
     def __str__(self) -> str:
         way = "low" if self.seconds < 0 else "high"
-        which = "" if self.share == "median" else f", {self.share}"
+        which = "" if self.share == "median" else " (p99)"
         return f"{self.measure} {_ms(abs(self.seconds))} ms too {way}{which}"
 
 
@@ -159,7 +159,11 @@ class SelfTest:
             if beyond := self._beyond(trial, "median"):
                 yield f"The client reports {' and '.join(map(str, beyond))} {at}: beyond {bound}."
         where = "at every concurrency" if self.limit is None else f"above concurrency {self.limit}"
-        yield f"The client is the limit {where}: what it reports there holds its own delay."
+        first = next(trial for trial in self.trials if not self._is_good(trial))
+        if self._beyond(first, "median"):
+            yield f"The client is the limit {where}: what it reports there holds its own delay."
+        else:
+            yield f"Nothing is known of the client {where}: not all of its requests were answered."
 
     def _doubts(self) -> Iterator[str]:
         for trial in self.trials:

@@ -69,14 +69,17 @@ def test_late_outliers_are_told_and_leave_the_medians_alone() -> None:
     tested = SelfTest((trial(16, slowest_s=0.0215),))
     assert tested.reproduced
     assert tested.sentences[1] == (
-        "It reports TTFT 21.5 ms too high, 99 of 100 at concurrency 16: there p99 says little of a server."
+        "It reports TTFT 21.5 ms too high (p99) at concurrency 16: there p99 says little of a server."
     )
 
 
 def test_requests_that_fail_are_not_reproduced() -> None:
     tested = SelfTest((trial(1), trial(16, failed=3)))
     assert tested.limit == 1
-    assert tested.sentences[0] == "3 of 203 requests got no whole answer at concurrency 16 (HTTP 500 3)."
+    assert tested.sentences == (
+        "3 of 203 requests got no whole answer at concurrency 16 (HTTP 500 3).",
+        "Nothing is known of the client above concurrency 1: not all of its requests were answered.",
+    )
 
 
 def test_nothing_is_said_of_a_delay_where_nothing_came() -> None:
