@@ -1,4 +1,4 @@
-"""Arrangement: the points of a result in series, along the part of the load that varies most."""
+"""Arrangement: the points of a result in series, along a part of the load that varies."""
 
 from __future__ import annotations
 
@@ -63,11 +63,18 @@ def levels(points: Sequence[Point], along: Along) -> set[float]:
     return {level for point in points if (level := _LEVEL[along](point.load)) is not None}
 
 
-def arrange(points: Sequence[Point], along: Along | None = None) -> Arrangement:
-    """The points along a part of their load, without one along that with the most different values."""
-    chosen = along or _most_varied(points)
+def arrange(
+    points: Sequence[Point], along: Along | None = None, *, answers_matter: bool = True
+) -> Arrangement:
+    """The points along a part of their load, without one along the first that varies.
+
+    Where the length of answers does not matter, those of different lengths are in one series.
+    """
+    chosen = along or _varied(points)
     told = [
-        words for part, words in _WORDS if part != chosen and len({words(point.load) for point in points}) > 1
+        words
+        for part, words in (_WORDS if answers_matter else _WORDS[:-1])
+        if part != chosen and len({words(point.load) for point in points}) > 1
     ]
     places = [
         Place(
@@ -83,8 +90,9 @@ def arrange(points: Sequence[Point], along: Along | None = None) -> Arrangement:
     return Arrangement(chosen, tuple(places), series)
 
 
-def _most_varied(points: Sequence[Point]) -> Along:
-    return max(_LEVEL, key=lambda one: len(levels(points, one)))
+def _varied(points: Sequence[Point]) -> Along:
+    found = (along for along in _LEVEL if len(levels(points, along)) > 1)
+    return next(found, "concurrency")
 
 
 def say_load(load: Load) -> str:

@@ -123,7 +123,7 @@ def by_prompt(result: BenchResult, look: Look) -> Chart | None:
     """Time to first token by the length of the prompt, with the edges of compiled buckets."""
     if len(levels(result.points, "input")) < 2:
         return None
-    arranged = arrange(result.points, "input")
+    arranged = arrange(result.points, "input", answers_matter=False)
     rows = _by_load(
         arranged, "ttft_p50", lambda spread: f"ttft p50 {_said(spread, milliseconds)} ms", factor=1000
     )

@@ -9,7 +9,7 @@ from neuronctl.machine.amount import say_bytes
 
 def facts(result: BenchResult) -> dict[str, dict[str, str]]:
     """By title, then by name."""
-    known = {
+    known: dict[str, dict[str, str | int | None]] = {
         "Target": _target(result),
         "Workload": _workload(result),
         "Measurement": _measurement(result),
@@ -70,7 +70,7 @@ def _measurement(result: BenchResult) -> dict[str, str | int | None]:
         "its Python": result.engine.python,
         "started": result.started_at,
         "took": duration(result.took_s),
-        "price": price and f"${price.usd_per_hour:g} an hour ({price.source})",
+        "price": None if price is None else f"${price.usd_per_hour:g} an hour ({price.source})",
         "status": result.status if result.why_partial is None else f"{result.status}: {result.why_partial}",
     }
     for delay in result.client_delay:

@@ -159,7 +159,8 @@ def _table(result: BenchResult, columns: Sequence[Column], with_errors: bool) ->
     for point in result.points:
         cells = "".join(_cell(column, column.of(point), _first(column, firsts)) for column in columns)
         cells += f'<td class="first words">{_own(errors(point))}</td>' if failing else ""
-        load = f'<th scope="row" title="{_text(say_load(point.load))}">{_own(point.load.name)}</th>'
+        edge = f"<small>{_own(point.load.edge)}</small>" if point.load.edge else ""
+        load = f'<th scope="row" title="{_text(say_load(point.load))}">{_own(point.load.name)}{edge}</th>'
         runs = f'<td class="runs">{len(point.runs)}</td>'
         rows.append(f"<tr>{load}{runs}{cells}</tr>")
     tail = '<th rowspan="2" class="words">errors by kind</th>' if failing else ""
