@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -350,5 +351,6 @@ def _width() -> int:
 
 def _text(result: BenchResult) -> str:
     from neuronctl.bench.terminal import terminal_text
+    from neuronctl.cli.render import paint
 
-    return terminal_text(result, _width())
+    return terminal_text(result, _width(), paint=lambda text, colour: paint(text, colour, sys.stdout))
