@@ -74,7 +74,7 @@ serve: $(READY)  ## set up, compile once, serve the model on 127.0.0.1:8000 (PRO
 	  code=$$?; (( code == 130 || code == 143 )) || exit $$code; } # ^C is how it ends, not an error
 
 .PHONY: test
-test: $(READY)  ## set up, run every test, those with the real engine too (PYTEST_ARGS=… TEST_JOBS=…)
+test: $(READY) browser  ## set up, run every test, those with the real engine too (PYTEST_ARGS=… TEST_JOBS=…)
 	@$(VENV)/bin/python -m pytest -q -n $(TEST_JOBS) --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: lint
@@ -163,3 +163,17 @@ system:
 	else \
 	  echo "System packages are missing. Type: sudo apt-get install $${missing[*]}" >&2; exit 1; \
 	fi
+
+# The tests open the report of bench in a browser. One that is there is used; where none can be installed these
+# tests are skipped, and fail in CI (CI=true).
+.PHONY: browser
+browser:
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  ! command -v "$$name" > /dev/null || exit 0; \
+	done; \
+	if [[ $$(id -u) -eq 0 ]] && command -v apt-get > /dev/null; then \
+	  echo "set-up: Chromium, for the tests of the report of bench"; \
+	  apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium > /dev/null && exit 0; \
+	fi; \
+	echo "No Chromium: the report of bench is not tested. Type: sudo apt-get install chromium" >&2
