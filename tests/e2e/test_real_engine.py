@@ -5,16 +5,21 @@ One story in one test, because each step needs the one before it and a compile t
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
 from tests.e2e.engine import ANSWER, QUESTION, Home, Server
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(840)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
 
 PROFILE = "smollm2-cpu"
+PROJECT = Path(__file__).parents[2]
 
 
 def test_compile_once_serve_hit_and_repair(home: Home, port: int, servers: list[Server]) -> None:
@@ -39,6 +44,11 @@ def test_compile_once_serve_hit_and_repair(home: Home, port: int, servers: list[
     code, envelope = home.run("cache", "verify")
     assert (code, envelope["data"]["damaged"]) == (0, 0), "serving changed the artifact"
 
+    # A measurement starts the same server, with the artifact, and stops it.
+    measured = _bench(home, port)
+    assert [one["kind"] for one in measured["startup"]] == ["warm"]
+    assert measured["target"]["key"] == key
+
     # A damaged artifact is noticed, put aside, compiled again and served.
     largest = max(home.store.glob("artifacts/*/tree/inductor/**/*.so"), key=lambda path: path.stat().st_size)
     largest.chmod(0o644)
@@ -58,3 +68,26 @@ def test_compile_once_serve_hit_and_repair(home: Home, port: int, servers: list[
     assert [one["key"] for one in envelope["data"]["quarantined"]] == [key]
     code, envelope = home.run("cache", "verify")
     assert (code, envelope["data"]["damaged"]) == (0, 0)
+
+
+def _bench(home: Home, port: int) -> dict[str, Any]:
+    """A short measurement; its file, which is as the published schema says, with numbers that agree."""
+    code, envelope = home.run(
+        *("bench", "--profile", PROFILE, "--set", f"server.port={port}"),
+        *("-o", "bench.json", "--report", "r.html"),
+        *("--max-concurrency", "1,2", "--input-len", "16", "--output-len", "4"),
+        *("--num-prompts", "4", "--repeats", "1", "--fail-on", "error_rate>0"),
+    )
+    assert code == 0, envelope
+    measured: dict[str, Any] = json.loads((home.folder / "bench.json").read_text())
+    schema = json.loads((PROJECT / "docs" / "bench-result.schema.json").read_text())
+    jsonschema.validate(measured, schema, cls=jsonschema.Draft202012Validator)
+    assert measured["status"] == "complete" and measured["server_memory_bytes"] > 2**28
+    for point in measured["points"]:
+        (run,) = point["runs"]
+        assert (run["succeeded"], run["output_tokens"], run["input_tokens"]) == (4, 16, 64)
+        assert 0 < run["ttft_s"]["p50"] <= run["e2e_s"]["p50"] < run["took_s"]
+        assert run["output_tokens_per_s"] == pytest.approx(16 / run["took_s"], rel=1e-3)
+    page = (home.folder / "r.html").read_text()
+    assert "<svg" in page and str(measured["points"][0]["runs"][0]["took_s"]) in page
+    return measured
