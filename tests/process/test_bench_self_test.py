@@ -129,13 +129,14 @@ def test_its_times_are_what_they_are_said_to_be() -> None:
     with reference_process(0.05, 0.01) as server:
         records = asyncio.run(send(server.port, 64, 128, 12))
         served = server.served(128)
+        late_s = get(server, "/stats?last=128")[1]["late_s"]["max"]
     assert served is not None and served.answers == 128
     for record in records:
         assert record.output_tokens == 12
         assert record.e2e_s is not None and record.e2e_s >= 0.05 + 11 * 0.01
-    assert 0.05 <= served.ttft_p50_s < 0.5
-    # A server that was away makes up for it, so that a busy machine makes times between tokens shorter too.
-    assert served.itl_p50_s < 0.1
+    # However busy the machine is: what it says of its lateness explains all that is not as it should be.
+    assert 0.05 <= served.ttft_p50_s <= served.ttft_p99_s <= 0.0501 + late_s
+    assert served.itl_p99_s <= 0.0101 + late_s
     middle = sorted(record.ttft_s or 0 for record in records)[64]
     assert middle >= served.ttft_p50_s - 0.001
 
