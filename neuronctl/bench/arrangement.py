@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from neuronctl.bench.schema import Load, Point
-from neuronctl.bench.shown import number, whole
+from neuronctl.bench.shown import whole
 
 Along = Literal["concurrency", "rate", "input"]
 
@@ -24,14 +24,14 @@ _LEVEL: dict[Along, Callable[[Load], float | None]] = {
 }
 _WORDS: tuple[tuple[Along | None, Callable[[Load], str]], ...] = (
     ("concurrency", lambda load: f"{load.concurrency or '∞'} at once"),
-    ("rate", lambda load: "unpaced" if load.rate_rps is None else f"{number(load.rate_rps)}/s"),
+    ("rate", lambda load: "unpaced" if load.rate_rps is None else f"{load.rate_rps:g}/s"),
     (None, lambda load: f"{load.prefix_tokens} shared"),
     ("input", lambda load: "any prompt" if load.input_tokens is None else f"{load.input_tokens} in"),
     (None, lambda load: "any answer" if load.output_tokens is None else f"{load.output_tokens} out"),
 )
 _LABEL: dict[Along, Callable[[Load], str]] = {
     "concurrency": lambda load: f"c{load.concurrency or '∞'}",
-    "rate": lambda load: "unpaced" if load.rate_rps is None else f"{number(load.rate_rps)}/s",
+    "rate": lambda load: "unpaced" if load.rate_rps is None else f"{load.rate_rps:g}/s",
     "input": lambda load: "" if load.input_tokens is None else f"{load.input_tokens} in",
 }
 
@@ -99,7 +99,7 @@ def say_load(load: Load) -> str:
     """The load in words: `8 at once, 128 tokens in, 16 out`."""
     said = [f"{load.concurrency} at once" if load.concurrency else "no limit of concurrency"]
     if load.rate_rps is not None:
-        said.append(f"{number(load.rate_rps)} sent a second")
+        said.append(f"{load.rate_rps:g} sent a second")
     if load.prefix_tokens:
         said.append(f"{whole(load.prefix_tokens)} tokens shared")
     if load.input_tokens is not None:

@@ -34,11 +34,11 @@ class Axis:
             scale |= {"type": "log", "base": self.base}
         axis: dict[str, Any] = {"tickCount": 6}
         if self.ticks:
-            axis = {"values": list(self.ticks)}
+            axis = {"values": list(self.ticks), "format": ",~r"}
         if self.high >= 1e5:
             axis["format"] = "~s"
         elif self.high < 1e-3:
-            axis["format"] = "~e"
+            axis |= {"format": "~e", "tickCount": 4}
         elif self.base is not None:
             axis["format"] = ",~r"
         # Where each value has its tick nobody needs to be told.

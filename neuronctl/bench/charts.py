@@ -16,7 +16,7 @@ from neuronctl.bench.shown import clean, duration, milliseconds, number, whole
 from neuronctl.bench.spread import Spread, median_run, over_runs
 
 _NAMES = {"ttft": "time to first token", "itl": "time between tokens", "tpot": "time per output token"} | {
-    "e2e": "time of the whole answer"
+    "e2e": "time to last token"
 }
 Times = Literal["ttft", "itl", "tpot", "e2e"]
 
@@ -79,7 +79,7 @@ def throughput_by_load(result: BenchResult, look: Look) -> Chart | None:
     """What each load brings, where there are several."""
     arranged = arrange(result.points)
     rows = _by_load(arranged, "output_throughput", lambda spread: f"{_said(spread, number)} output tokens/s")
-    if not _several(rows):
+    if not _several(rows) or not any(row["y"] for row in rows):
         return None
     return Chart(
         "throughput",
@@ -101,7 +101,7 @@ def good_answers(result: BenchResult, look: Look) -> Chart | None:
     arranged = arrange(result.points)
     good = _by_load(arranged, "goodput", lambda spread: f"{_said(spread, number)} good answers/s")
     every = _by_load(arranged, "request_throughput", lambda spread: f"{_said(spread, number)} answers/s")
-    if not _several(good):
+    if not _several(good) or not any(row["y"] for row in every):
         return None
     return Chart(
         "throughput",
@@ -252,7 +252,8 @@ def _by_load(
         found = over_runs(place.point, measure)
         if found is None or place.at is None:
             continue
-        row = {"series": clean(place.series), "label": place.label, "order": len(rows), "x": place.at}
+        # The axis says what the load is.
+        row: Row = {"series": clean(place.series), "label": "", "order": len(rows), "x": place.at}
         row |= {"x_low": place.at, "x_high": place.at} | _values("y", found, factor)
         rows.append(row | {"said": f"{place.point.load.name}: {say(found)}"})
     return rows

@@ -21,9 +21,19 @@ Spec = dict[str, Any]
 # One size fits a phone as it is, and two or three fit side by side on a screen.
 WIDTH, HEIGHT = 340, 215
 _LEFT = 46
+_MOST_LABELS = 24
 # The title of an upright axis is written above it, to be read without turning the head.
 _ABOVE = {"titleAngle": 0, "titleAlign": "left", "titleX": -_LEFT, "titleY": -12, "titleBaseline": "bottom"}
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right", "stroke")
+_SHAPES = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "triangle-down",
+    "cross",
+    "triangle-right",
+    "triangle-left",
+)
 
 
 def plane(
@@ -31,8 +41,9 @@ def plane(
 ) -> Spec:
     """Points on a plane, with a line through each series, whiskers for the spread, and their labels."""
     colors = [look.series[place % len(look.series)] for place in range(len(series))]
-    shapes = [_SHAPES[place % len(_SHAPES)] for place in range(len(series))]
-    legend = {"orient": "top", "columns": 2} if len(series) > 1 else None
+    # With all colours used, the next series have the same colours with other shapes.
+    shapes = [_SHAPES[(place + place // len(look.series)) % len(_SHAPES)] for place in range(len(series))]
+    legend = {"orient": "bottom", "columns": 2} if len(series) > 1 else None
     color = {"field": "series", "scale": {"domain": list(series), "range": colors}, "legend": legend}
     shape = {"field": "series", "scale": {"domain": list(series), "range": shapes}, "legend": legend}
     at = {
@@ -93,7 +104,7 @@ def _labels(rows: Sequence[Row], hollow: Sequence[Row], x: Axis, y: Axis, at: Sp
     """What is written beside the points, as far as there is room: a layer for each side."""
     marks = [*rows, *hollow]
     spots = [_spot(row, x, y) for row in marks]
-    texts = [row["label"] for row in rows] + [""] * len(hollow)
+    texts = _told(rows) + [""] * len(hollow)
     lines = [
         [_spot(row, x, y) for row in group if row["series"] == name]
         for group in (rows, hollow)
@@ -113,6 +124,14 @@ def _labels(rows: Sequence[Row], hollow: Sequence[Row], x: Axis, y: Axis, at: Sp
                 }
             )
     return layers
+
+
+def _told(rows: Sequence[Row]) -> list[str]:
+    """The labels; of very many only the last of each series."""
+    if len(rows) <= _MOST_LABELS:
+        return [row["label"] for row in rows]
+    last = {row["series"]: place for place, row in enumerate(rows)}
+    return [row["label"] if last[row["series"]] == place else "" for place, row in enumerate(rows)]
 
 
 def _spot(row: Row, x: Axis, y: Axis) -> tuple[float, float]:

@@ -37,6 +37,7 @@ class Look:
                 "titlePadding": 8,
             },
             "legend": {
+                "columnPadding": 20,
                 "labelColor": self.ink,
                 "labelFontSize": 12,
                 "labelLimit": 200,
