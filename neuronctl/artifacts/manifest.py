@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from neuronctl.errors import ArtifactDamaged, Place
+from neuronctl.typed import decode_json
 
 SCHEMA = 1
 _HEX = frozenset("0123456789abcdef")
@@ -86,7 +87,7 @@ def decode(data: bytes, file: Path) -> Manifest:
     this neuronctl does not know.
     """
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = decode_json(data, Manifest)
     # Bytes that are not UTF-8 are a UnicodeDecodeError, and deep nesting a RecursionError.
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _damaged(file, f"it cannot be read as a manifest: {error}") from None

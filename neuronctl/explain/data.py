@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
+from neuronctl.typed import convert
 from neuronctl.yaml_data import read_yaml
 
 T = TypeVar("T")
@@ -15,4 +14,4 @@ _FOLDER = Path(__file__).parent
 
 def read_data(name: str, kind: type[T]) -> T:
     """The content of `name`.yaml beside this module, as a `kind`. An unknown or missing key is our bug."""
-    return msgspec.convert(read_yaml(_FOLDER / f"{name}.yaml"), kind)
+    return convert(read_yaml(_FOLDER / f"{name}.yaml"), kind)

@@ -11,6 +11,7 @@ import msgspec
 
 from neuronctl.host import Host
 from neuronctl.model.listing import MAIN, Listing, TensorRow, is_commit
+from neuronctl.typed import decode_json
 from neuronctl.whole_file import write_whole
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ class HubMemory:
         path = self.folder / name
         try:
             content = _UNWRITTEN[path][0] if path in _UNWRITTEN else path.read_bytes()
-            return msgspec.json.decode(content, type=kind)
+            return decode_json(content, kind)
         except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
             return None
 

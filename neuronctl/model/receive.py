@@ -21,6 +21,7 @@ from neuronctl.model.hub_stream import open_stream
 from neuronctl.model.listing import HubFile, Listing
 from neuronctl.model.part import Part
 from neuronctl.model.patience import Waiting, why_waiting
+from neuronctl.typed import decode_json
 
 # Beyond this the hub sends a file only by its own protocol (huggingface_hub/constants.py), which the client
 # then uses; what is broken off begins anew.
@@ -50,7 +51,7 @@ class Order(msgspec.Struct, frozen=True):
     @classmethod
     def read(cls, path: Path) -> Order:
         """What write() wrote."""
-        return msgspec.json.decode(path.read_bytes(), type=cls)
+        return decode_json(path.read_bytes(), cls)
 
 
 def receive_file(name: str, order: Order, waiting: Waiting) -> None:

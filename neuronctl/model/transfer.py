@@ -18,6 +18,7 @@ from neuronctl.host import Host
 from neuronctl.model.hub_error import Asked, in_plain_words
 from neuronctl.model.patience import UNTOLD_S, Waiting
 from neuronctl.model.receive import Order, receive_file
+from neuronctl.typed import decode_json
 from neuronctl.whole_file import write_whole
 
 AT_ONCE = 8
@@ -42,7 +43,7 @@ class Pause(msgspec.Struct, frozen=True):
     def read(cls, path: Path) -> Pause | None:
         """What write() wrote last, None where there was none."""
         try:
-            return msgspec.json.decode(path.read_bytes(), type=cls)
+            return decode_json(path.read_bytes(), cls)
         except (OSError, ValueError):
             return None
 

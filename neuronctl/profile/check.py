@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct, ValidationError, convert, field
+from msgspec import Struct, ValidationError, field
 
 from neuronctl.errors import Place, ProfileError
 from neuronctl.profile.kind import annotation_at, in_words, is_path, kinds_of, mapping_types, section_of
@@ -18,6 +18,7 @@ from neuronctl.profile.load import Node, dotted
 from neuronctl.profile.origin import Origin
 from neuronctl.profile.schema import ProfileShape
 from neuronctl.secret import is_secret
+from neuronctl.typed import convert
 
 KeyPath = tuple[str, ...]
 MAX_SUGGESTIONS = 50  # comparing one key with all others takes half a millisecond
@@ -132,7 +133,7 @@ class Checker(Struct):
     def _is_key(self, keys: Any, path: KeyPath, line: int | None) -> bool:
         """Whether the last key of a path may stand in its mapping."""
         try:
-            convert(path[-1], keys, strict=True)
+            convert(path[-1], keys)
         except ValidationError:
             self._fail(path, line, f"a key here is {in_words(keys)}", None)
             return False
@@ -145,7 +146,7 @@ class Checker(Struct):
         value = node.data()
         try:
             if annotation is not Any:
-                convert(value, annotation, strict=True)
+                convert(value, annotation)
         except ValidationError:
             self._wrong(annotation, node, path)
             return
@@ -232,7 +233,7 @@ def _without_quotes(node: Node, annotation: Any) -> str | None:
     if node.plain is not None:
         return None
     try:
-        convert(read_plain(node.value.strip()), annotation, strict=True)
+        convert(read_plain(node.value.strip()), annotation)
     except (Ambiguous, ValidationError):
         return None
     return f"leave the quotes out: {node.value.strip()}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from msgspec import ValidationError, convert
+from msgspec import ValidationError
 
 from neuronctl.errors import Place, ProfileError, ProfileErrors
 from neuronctl.host import Host
@@ -17,6 +17,7 @@ from neuronctl.profile.load import dotted
 from neuronctl.profile.origin import BUILT_IN, Origin
 from neuronctl.profile.schema import ProfileShape
 from neuronctl.result import Finding
+from neuronctl.typed import convert
 
 MAX_ERRORS = 50
 
@@ -104,7 +105,7 @@ def _resolve(
     if errors:
         return None, errors
     try:
-        shape = convert(layer.data, ProfileShape, strict=True)
+        shape = convert(layer.data, ProfileShape)
     except ValidationError as error:  # two values, each right by itself, that do not go together
         return None, [ProfileError(str(error), place=Place(shown_path(located.path, host)))]
     said_by = {dotted(path): origin for path, origin in layer.origins.items()}

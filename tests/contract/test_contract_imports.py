@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"profile"},),
     ({"runs"}, {"child", "child_log", "child_guard"}, {"linker"}),
     ({"host"}, {"redaction"}),
-    ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"digest"}, {"whole_file"}),
+    ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"typed"}, {"digest"}, {"whole_file"}),
     ({"short_command"}, {"time_limit"}),
     ({"process_group"},),
     ({"__init__"},),
