@@ -97,6 +97,9 @@ class _Session:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         env = {**self.host.environ, "PYTHONUNBUFFERED": "1", "VLLM_NO_USAGE_STATS": "1"}
+        # A proxy has nothing to say to a server on this machine, such as the reference server.
+        for name in ("NO_PROXY", "no_proxy"):
+            env[name] = ",".join(filter(None, (env.get(name), "localhost,127.0.0.1,::1")))
         env.pop(API_KEY_VARIABLE, None)
         if job.api_key:
             env["OPENAI_API_KEY"] = job.api_key

@@ -173,14 +173,14 @@ class _After:
 
     def keep_partial(self, result: BenchResult) -> None:
         """Write what there is."""
-        write_result(self.output, result)
+        self._keep(result)
         self.call.tell(Message(f"what was measured until then is kept in {self.output}", "warn"))
 
     def finish(self, result: BenchResult) -> Result:
         """Write, draw, hold against the baseline."""
         from neuronctl.bench.gate import check_gate
 
-        write_result(self.output, result)
+        self._keep(result)
         data: dict[str, object] = {"file": str(self.output), "result": to_builtins(result)}
         if self.wanted.report:
             data["report"] = _write_report(self.call, result, self.wanted.report)
@@ -193,14 +193,27 @@ class _After:
             text=None if self.call.as_json else self._text(result, breaches),
         )
 
+    def _keep(self, result: BenchResult) -> None:
+        """Write the result; where it has no place any more, into a temporary folder, and raise."""
+        import tempfile
+
+        from neuronctl.errors import MachineUnfit
+
+        try:
+            write_result(self.output, result)
+        except MachineUnfit as error:
+            kept = Path(tempfile.mkdtemp(prefix="neuronctl-bench-")) / self.output.name
+            write_result(kept, result)
+            raise MachineUnfit(
+                f"{error.what}; it is kept in {kept}", fix=f"cp {kept} ELSEWHERE", code="bench.not-written"
+            ) from error
+
     def _text(self, result: BenchResult, breaches: Sequence[Breach]) -> str:
         lines = [_text(result), "", f"result: {self.output}"]
         if self.wanted.report:
             lines.append(f"report: {_path(self.call, self.wanted.report)}")
         if self.conditions:
-            lines += (
-                ["", *(f"✗ {one.text}" for one in breaches)] if breaches else ["", "✓ no condition is broken"]
-            )
+            lines += ["", *self._gate(result, breaches)]
         return "\n".join(lines)
 
     def _gate(self, result: BenchResult, breaches: Sequence[Breach]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -126,3 +127,23 @@ def test_a_slower_server_fails_the_gate_and_the_same_does_not(bencher: Bencher) 
     assert "ttft_p50" in worse.out and "itl_p50" in worse.out
     told = bencher.run("compare", "a.json", "c.json", "--json").envelope["data"]
     assert "worse" in json.dumps(told)
+
+
+def test_a_full_disk_costs_no_result(bencher: Bencher) -> None:
+    disk = bencher.folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        with reference_server() as (url, _):
+            told = ("--max-concurrency", "1", "-o", "disk/a.json")
+            said = bencher.measure(url, *told, TMPDIR=str(bencher.folder))
+        assert said.code == 30, said.err
+        assert "space" in said.err.lower() and "Traceback" not in said.err
+        (kept,) = bencher.folder.glob("neuronctl-bench-*/a.json")
+        assert str(kept) in said.err
+        assert read_result(kept).status == "complete"
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
