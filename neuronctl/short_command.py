@@ -119,13 +119,16 @@ def _drain(
         for stream in texts:
             os.set_blocking(stream.fileno(), False)
             selector.register(stream, selectors.EVENT_READ)
+        has_ended = False
         while selector.get_map():
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 return f"did not answer in {timeout_s:g} s"
-            ready = selector.select(min(left_s, 0.1))
-            if not ready and exit_code(child) is not None:
-                return None  # what it started may hold the streams open when it has ended
+            ready = selector.select(0 if has_ended else min(left_s, 0.1))
+            if not ready:
+                if has_ended:
+                    return None  # what it started may hold the streams open when it has ended
+                has_ended = exit_code(child) is not None  # and may have written since the streams were asked
             for key, _ in ready:
                 read = os.read(key.fd, 1 << 16)
                 if not read:

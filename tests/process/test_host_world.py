@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from neuronctl import short_command
 from neuronctl.host import Host
+from neuronctl.process_group import exit_code
 from neuronctl.short_command import Finished
 from tests.process.terminal import until
 
@@ -33,6 +36,17 @@ def test_a_command_runs_where_and_with_what_the_host_says(host: Host, tmp_path: 
 def test_a_command_s_output_need_not_be_text(host: Host) -> None:
     code = "import sys; sys.stdout.buffer.write(b'\\xff.')"
     assert host.run([sys.executable, "-c", code], timeout_s=60).stdout == "\ufffd."
+
+
+def test_what_a_command_says_at_its_end_is_read_on_a_machine_however_busy(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(child: subprocess.Popen[bytes]) -> int | None:
+        time.sleep(0.6)  # as where others have the processors: it speaks and ends between two looks
+        return exit_code(child)
+
+    monkeypatch.setattr(short_command, "exit_code", late)
+    assert host.run(["sh", "-c", "sleep 0.3; echo said"], timeout_s=60).stdout == "said\n"
 
 
 def test_a_command_has_no_input(host: Host) -> None:
