@@ -41,7 +41,7 @@ def milliseconds(value_s: float) -> str:
 
 def duration(value_s: float) -> str:
     """`51.2 ms`, `4.2 s`, `45 s`, `15 min 30 s`, `2 h 5 min`."""
-    if abs(value_s) < 1:
+    if abs(value_s) < 0.9995:
         return f"{milliseconds(value_s)} ms"
     if value_s < 9.95:
         return f"{value_s:.1f} s"

@@ -18,7 +18,7 @@ _NARROWEST = 40
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 # More bars than these are no picture any more, and the table says the same.
 _MOST_BARS = 24
-_BAR, _SPARK = 24, 20
+_BAR, _LEAST_BAR, _SPARK, _GAP = 24, 6, 20, 3
 _TTFT = measured("", "", "ttft_p50", milliseconds)
 
 
@@ -73,30 +73,36 @@ def _bars(result: BenchResult, width: int, paint: Paint) -> Iterator[str]:
     if not 1 < len(points) <= _MOST_BARS:
         return
     names = [clean(point.load.name) for point in points]
-    label = max(wide(name) for name in names)
+    values = [_medians(column, points) for column in (OUTPUT, _TTFT)]
+    said = [[OUTPUT.say(pace) for pace in values[0]], [_TTFT.say(time) for time in values[1]]]
+    # What each line holds beside its two bars, and the room that leaves for one of them.
+    fixed = (
+        max(wide(name) for name in ("load", *names)) + 2 * _GAP + sum(max(map(wide, one)) + 1 for one in said)
+    )
     lines = [_spark(point) for point in points]
-    has_spark = any(lines) and width >= label + 2 * (_BAR + 10) + _SPARK
-    room = (width - label - (_SPARK + 3 if has_spark else 0)) // 2 - 11
-    if room < 6:
+    has_spark = any(lines) and width >= fixed + 2 * _BAR + _GAP + _SPARK
+    room = (width - fixed - (_GAP + _SPARK if has_spark else 0)) // 2
+    if room < _LEAST_BAR:
         return
-    columns = [_bar_column(column, points, min(room, _BAR), paint) for column in (OUTPUT, _TTFT)]
+    columns = [
+        [
+            paint(bar(one / (max(found) or 1), min(room, _BAR)), "cyan") + " " + text
+            for one, text in zip(found, texts, strict=True)
+        ]
+        for found, texts in zip(values, said, strict=True)
+    ]
     heads = ["load", "output tokens/s", "TTFT p50, ms"] + ["tokens/s over time"] * has_spark
     rows = [
         [name, *cells] + [paint(line, "cyan")] * has_spark
         for name, *cells, line in zip(names, *columns, lines, strict=True)
     ]
-    yield from grid([[paint(head, "dim") for head in heads], *rows], gap=3)
+    drawn = grid([[paint(head, "dim") for head in heads], *rows], gap=_GAP)
+    if max(map(wide, drawn)) <= width:  # the heads may need more than short bars
+        yield from drawn
 
 
-def _bar_column(column: Column, points: list[Point], room: int, paint: Paint) -> list[str]:
-    """A bar for each point, and its number beside it."""
-    found = [spread.median for point in points if (spread := column.of(point)) is not None]
-    most = max(found)
-    said = [column.say(value) for value in found]
-    return [
-        paint(bar(value / most if most > 0 else 0, room), "cyan") + " " + text
-        for value, text in zip(found, said, strict=True)
-    ]
+def _medians(column: Column, points: list[Point]) -> list[float]:
+    return [spread.median for point in points if (spread := column.of(point)) is not None]
 
 
 def _spark(point: Point) -> str:
