@@ -190,7 +190,7 @@ def compile_request(
     """profile → model → plan → artifact."""
     from neuronctl.compiling import compile_artifact
 
-    plan = ready_plan(request, host, tell, serving=False)
+    plan = prepare(request, host, tell, serving=False).plan
     return plan, compile_artifact(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
 
 
@@ -200,7 +200,7 @@ def serve_request(
     """profile → model → plan → artifact → server; returns when the server has ended."""
     from neuronctl.launching import check_address, serve_plan
 
-    plan = ready_plan(request, host, tell, serving=True)
+    plan = prepare(request, host, tell, serving=True).plan
     check_address(plan, host)
     return plan, serve_plan(plan, host, tell=tell, lock_timeout_s=lock_timeout_s)
 
@@ -334,7 +334,15 @@ def _with_news(plan: Plan, request: Request, host: Host, tell: Tell) -> Plan:
     return plan
 
 
-def ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> Plan:
+@dataclass(frozen=True)
+class Prepared:
+    """A plan whose model is here. `download_s`: what fetching it took, None where nothing was missing."""
+
+    plan: Plan
+    download_s: float | None = None
+
+
+def prepare(request: Request, host: Host, tell: Tell, *, serving: bool) -> Prepared:
     """A plan without errors whose model has its weights here.
 
     Errors are found before anything is downloaded where the model's configuration is known already.
@@ -347,6 +355,7 @@ def ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> Pl
     refuse_errors(plan)
     _tell_findings(plan, tell)
     check_runnable(plan, request, host, serving=serving)
+    began, planned = host.monotonic(), plan
     if plan.model.source == "hub" and plan.profile.shape.model.download == "always":
         plan = _with_news(plan, request, host, tell)
     if not plan.model.here:
@@ -362,4 +371,4 @@ def ready_plan(request: Request, host: Host, tell: Tell, *, serving: bool) -> Pl
     if fetch_companions(plan.profile, host, tell=tell):
         plan = plan_request(request, host, tell=tell)
         refuse_errors(plan)
-    return plan
+    return Prepared(plan, None if plan is planned else host.monotonic() - began)

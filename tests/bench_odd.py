@@ -68,9 +68,7 @@ def _evil() -> BenchResult:
         points=points,
         environment={EVIL: EVIL},
         remarks=(Remark(id="evil", severity="warning", text=EVIL),),
-        startup=(
-            Startup(kind="cold", phases=(Phase(name=EVIL, took_s=1),), ready_s=1.0, first_answer_s=None),
-        ),
+        startup=(Startup(kind="cold", phases=(Phase(name=EVIL, took_s=1),), ready_s=1.0),),
     )
 
 
@@ -117,9 +115,7 @@ def odd_results() -> dict[str, BenchResult]:
         "errors only": _with_runs(plain, _without_times),
         "some errors": result(failing=3),
         "no startup": replace(plain, startup=()),
-        "empty startup": replace(
-            plain, startup=(Startup(kind="warm", phases=(), ready_s=0.0, first_answer_s=None),)
-        ),
+        "empty startup": replace(plain, startup=(Startup(kind="warm", phases=(), ready_s=0.0),)),
         "partial": replace(plain, status="partial", why_partial="^C", points=plain.points[:1]),
         "nothing": nothing,
         "no timelines": _with_runs(plain, lambda run: replace(run, timeline=None)),

@@ -108,11 +108,14 @@ def result(
         startup=(
             Startup(
                 kind="cold",
-                phases=(Phase(name="compile", took_s=900), Phase(name="load", took_s=30)),
-                ready_s=930,
-                first_answer_s=0.9,
+                phases=(
+                    Phase(name="compile", took_s=900),
+                    Phase(name="load", took_s=30),
+                    Phase(name="first answer", took_s=0.9),
+                ),
+                ready_s=930.9,
             ),
-            Startup(kind="warm", phases=(Phase(name="load", took_s=30),), ready_s=30, first_answer_s=0.5),
+            Startup(kind="warm", phases=(Phase(name="load", took_s=30),), ready_s=30),
         ),
         client_delay=(Delay(concurrency=1, ttft_s=0.001, itl_s=0.0001),),
         points=tuple(points),

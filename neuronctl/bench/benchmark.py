@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 import neuronctl
 from neuronctl.bench.campaign import Campaign, Task
 from neuronctl.bench.engine import LoadEngine, Session
-from neuronctl.bench.preflight import check_server, first_answer_s
+from neuronctl.bench.preflight import check_server
 from neuronctl.bench.prompts import check_sharegpt, read_prompts
 from neuronctl.bench.remarks import remarks
 from neuronctl.bench.schema import (
@@ -75,12 +75,10 @@ class _Story:
     memory_bytes: int | None = None
     campaign: Campaign | None = None
     session: Session | None = None
-    first_s: float | None = None
 
     def measure(self, task: Task, session: Session) -> None:
         """Everything that wants a server that is up."""
         self.session = session
-        self.first_s = first_answer_s(task.url, task.model, task.api_key, self.tools.host)
         self.campaign = Campaign(task, self.tools.tell)
         self.campaign.run(session)
         self.campaign.measure_client(session, task.folder)
@@ -111,7 +109,7 @@ class _Story:
             server_memory_bytes=self.memory_bytes,
             client_delay=delays,
             points=points,
-            remarks=remarks(points, delays, why_partial),
+            remarks=remarks(points, delays, _workload(said, self.dataset, self.digest), why_partial),
         )
 
     @property
@@ -142,11 +140,11 @@ def benchmark_profile(request: Request, tools: Tools, *, cold: bool = False) -> 
     serving raises.
     """
     from neuronctl.launching import server_url
-    from neuronctl.pipeline import ready_plan
+    from neuronctl.pipeline import prepare
 
-    began = time.monotonic()
-    plan = ready_plan(request, tools.host, tools.tell, serving=True)
-    prepared_s = time.monotonic() - began
+    began = tools.host.monotonic()
+    prepared = prepare(request, tools.host, tools.tell, serving=True)
+    plan, before = prepared.plan, _before(tools.host.monotonic() - began, prepared.download_s)
     said = plan.profile.shape.bench
     dataset, digest, prompts = _dataset(said, tools)
     loads = sweep(said, shape_of(plan), prompts)
@@ -173,7 +171,7 @@ def benchmark_profile(request: Request, tools: Tools, *, cold: bool = False) -> 
     )  # fmt: skip
     if runs:
         return _whole(story, lambda session: story.measure(task, session))
-    return _whole(story, lambda session: _serve_and_measure(plan, story, task, session, prepared_s, cold))
+    return _whole(story, lambda session: _serve_and_measure(plan, story, task, session, before, cold))
 
 
 def shape_of(plan: Plan) -> Shape:
@@ -219,7 +217,7 @@ def _whole(story: _Story, work: Callable[[Session], None]) -> BenchResult:
 
 
 def _serve_and_measure(
-    plan: Plan, story: _Story, task: Task, session: Session, prepared_s: float, cold: bool
+    plan: Plan, story: _Story, task: Task, session: Session, before: Sequence[Phase], cold: bool
 ) -> None:
     from neuronctl.errors import Interrupted, Terminated
     from neuronctl.launching import serve_plan
@@ -227,35 +225,33 @@ def _serve_and_measure(
     host, tell = story.tools.host, story.tools.tell
     first = _with_policy(plan, "always") if cold else plan
     served = serve_plan(first, host, tell=tell, when_ready=lambda: story.measure(task, session))
-    story.startup.append(_startup(served, story.first_s, prepared_s))
+    story.startup.append(_startup(served, before))
     story.memory_bytes = served.peak_memory_bytes or None
     if served.stopped_by is not None:
         raise (Interrupted if served.exit_code == 130 else Terminated)("stopped while it measured")
     if not cold:
         return
     tell(Message("starting once more, with the artifact", "step"))
-    answers: list[float | None] = []
-    again = serve_plan(
-        _with_policy(plan, "auto"),
-        host,
-        tell=tell,
-        when_ready=lambda: answers.append(first_answer_s(task.url, task.model, task.api_key, host)),
-    )
+    again = serve_plan(_with_policy(plan, "auto"), host, tell=tell, when_ready=lambda: None)
     if again.stopped_by is None:
-        story.startup.append(_startup(again, answers[0] if answers else None, None))
+        story.startup.append(_startup(again, ()))
 
 
-def _startup(served: Served, first_s: float | None, prepared_s: float | None) -> Startup:
-    phases = [Phase(name=name, took_s=round(took, 3)) for name, took in served.phases_s.items()]
+def _before(took_s: float, download_s: float | None) -> tuple[Phase, ...]:
+    """What came before the first step of serving: the plan, and the download where one was needed."""
+    plan = Phase(name="plan", took_s=round(took_s - (download_s or 0.0), 3))
+    return (plan,) if download_s is None else (plan, Phase(name="download", took_s=round(download_s, 3)))
+
+
+def _startup(served: Served, before: Sequence[Phase]) -> Startup:
+    phases = list(before)
     if served.compile_s is not None:
-        phases.insert(0, Phase(name="compile", took_s=round(served.compile_s, 3)))
-    if prepared_s is not None:
-        phases.insert(0, Phase(name="plan and download", took_s=round(prepared_s, 3)))
+        phases.append(Phase(name="compile", took_s=round(served.compile_s, 3)))
+    phases += [Phase(name=name, took_s=round(took, 3)) for name, took in served.phases_s.items()]
     return Startup(
         kind="warm" if served.hit else "cold",
         phases=tuple(phases),
         ready_s=round(sum(phase.took_s for phase in phases), 3),
-        first_answer_s=None if first_s is None else round(first_s, 4),
     )
 
 

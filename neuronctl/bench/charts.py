@@ -260,19 +260,14 @@ def _by_load(
 
 
 def _phases(one: Startup) -> list[Row]:
-    """Where each phase begins and ends, in seconds; the first answer after them."""
+    """Where each phase begins and ends, in seconds."""
     rows: list[Row] = []
     since = 0.0
-    for phase in one.phases:
-        rows.append({"name": phase.name, "since": since, "until": since + phase.took_s, "kind": "phase"})
-        since += phase.took_s
-    if one.first_answer_s is not None:
-        until = one.ready_s + one.first_answer_s
-        rows.append({"name": "first answer", "since": one.ready_s, "until": until, "kind": "answer"})
-    for place, row in enumerate(rows):
-        took = duration(row["until"] - row["since"])
-        name = clean(row["name"])
-        row |= {"row": f"{place:03d}", "name": name, "took": took, "said": f"{name}: {took}"}
+    for place, phase in enumerate(one.phases):
+        name, took, until = clean(phase.name), duration(phase.took_s), since + phase.took_s
+        row: Row = {"row": f"{place:03d}", "name": name, "since": since, "until": until}
+        rows.append(row | {"took": took, "said": f"{name}: {took}"})
+        since = until
     return rows
 
 

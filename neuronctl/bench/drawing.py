@@ -230,11 +230,6 @@ def waterfall(x: Axis, rows: list[Row], look: Look) -> Spec:
         "title": None,
     }
     ends = {"y": y, "x": x.channel("since"), "x2": {"field": "until"}}
-    color = {
-        "field": "kind",
-        "scale": {"domain": ["phase", "answer"], "range": [look.series[0], look.series[2]]},
-        "legend": None,
-    }
     return {
         "width": WIDTH - 60,
         "height": {"step": 26},
@@ -243,8 +238,8 @@ def waterfall(x: Axis, rows: list[Row], look: Look) -> Spec:
             {
                 "data": {"values": rows},
                 # A phase that is too short to be seen is still there.
-                "mark": {"type": "bar", "height": 14, "strokeWidth": 1.5},
-                "encoding": ends | {"color": color, "stroke": color, "description": {"field": "said"}},
+                "mark": {"type": "bar", "height": 14, "color": look.series[0], "stroke": look.series[0]},
+                "encoding": ends | {"description": {"field": "said"}},
             },
             {
                 "data": {"values": rows},

@@ -21,7 +21,12 @@ class Look:
         return {
             "background": self.ground,
             "font": "Helvetica, Arial, sans-serif",
-            "padding": 4,
+            "padding": {
+                "left": 12,
+                "top": 4,
+                "right": 4,
+                "bottom": 4,
+            },
             "view": {"stroke": None},
             "axis": {
                 "domainColor": self.soft,

@@ -64,18 +64,6 @@ def check_server(url: str, model: str, key: str | None, host: Host, *, key_varia
     return _version(url, host)
 
 
-def first_answer_s(url: str, model: str, key: str | None, host: Host) -> float | None:
-    """How long one short answer takes; None where none comes."""
-    from neuronctl.backends.client import Client, NoAnswer
-
-    began = host.monotonic()
-    try:
-        Client(host, url, model, key).complete("Hello", max_tokens=1, timeout_s=120, logprobs=False)
-    except NoAnswer:
-        return None
-    return host.monotonic() - began
-
-
 def _wrong_key(url: str, status: int, key: str | None, variable: str) -> NeuronctlError:
     what = "does not accept the API key" if key else "wants an API key"
     return UsageError(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from neuronctl.bench.measures import samples_needed
-from neuronctl.bench.schema import Delay, Point, Remark, Run
+from neuronctl.bench.schema import Delay, Point, Remark, Run, Workload
 
 # A client that used more of its one core than this had no time left to be punctual.
 CLIENT_IS_FULL = 0.8
@@ -17,7 +17,9 @@ _SHORT = 0.98
 _KEPT_UP = 0.9
 
 
-def remarks(points: Sequence[Point], delays: Sequence[Delay], why_partial: str | None) -> tuple[Remark, ...]:
+def remarks(
+    points: Sequence[Point], delays: Sequence[Delay], workload: Workload, why_partial: str | None
+) -> tuple[Remark, ...]:
     """All remarks, the worst first."""
     found = [
         *_partial(why_partial),
@@ -29,6 +31,7 @@ def remarks(points: Sequence[Point], delays: Sequence[Delay], why_partial: str |
         *_behind(points),
         *_few(points),
         *_no_itl(points),
+        *_same_prompts(points, workload),
         *_once(points),
     ]
     order = ("error", "warning", "info")
@@ -163,6 +166,16 @@ def _no_itl(points: Sequence[Point]) -> Iterator[Remark]:
             id="no-itl",
             severity="info",
             text="the engine does not say when each token came: ITL is not known, TPOT is",
+        )
+
+
+def _same_prompts(points: Sequence[Point], workload: Workload) -> Iterator[Remark]:
+    if workload.kind in ("jsonl", "sharegpt") and sum(len(point.runs) for point in points) > 1:
+        yield Remark(
+            id="same-prompts",
+            severity="info",
+            text="every run sends the prompts of one file: a server with a prefix cache knows them from the "
+            "first run on, and its times to first token are shorter than for prompts that are new",
         )
 
 

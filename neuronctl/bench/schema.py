@@ -164,13 +164,12 @@ class Startup(Part, frozen=True, kw_only=True):
     """How the server came up, where neuronctl started it.
 
     `kind` is cold where something was compiled first, warm where the artifact was there. `phases` follow one
-    another; `first_answer_s` is the first request's whole time after the server was ready.
+    another, from the command to the first answer.
     """
 
     kind: Literal["cold", "warm"]
     phases: tuple[Phase, ...]
     ready_s: float
-    first_answer_s: float | None
 
 
 class Workload(Part, frozen=True, kw_only=True):

@@ -114,8 +114,6 @@ def _startup(one: Startup, width: int, paint: Paint) -> Iterator[str]:
     """Where the time of a start went: bars that begin where the one before them ends."""
     yield f"{one.kind} start: ready after {duration(one.ready_s)}"
     phases = [(clean(phase.name), phase.took_s) for phase in one.phases]
-    if one.first_answer_s is not None:
-        phases.append(("first answer", one.first_answer_s))
     names = [cut(name, width // 3) for name, _ in phases]
     took = [duration(seconds) for _, seconds in phases]
     room = width - max(map(wide, names), default=0) - max(map(len, took), default=0) - 6

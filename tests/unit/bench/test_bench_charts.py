@@ -84,7 +84,7 @@ def test_what_was_not_measured_is_left_out() -> None:
     )
 
 
-def test_phases_follow_one_another_and_the_first_answer_comes_after_them() -> None:
+def test_phases_follow_one_another() -> None:
     cold = rows(drawn(result())["startup-cold"])
     assert [(row["name"], row["since"], row["until"]) for row in cold] == [
         ("compile", 0, 15),

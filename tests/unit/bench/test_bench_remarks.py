@@ -11,9 +11,11 @@ from neuronctl.bench.remarks import remarks
 from neuronctl.bench.schema import BenchResult, Delay
 from tests.bench_sample import result
 
+WORKLOAD = result().workload
+
 
 def ids(made: BenchResult, delays: tuple[Delay, ...] = (), why: str | None = None) -> list[str]:
-    return [remark.id for remark in remarks(made.points, delays, why)]
+    return [remark.id for remark in remarks(made.points, delays, made.workload, why)]
 
 
 def with_runs(made: BenchResult, **changes: Any) -> BenchResult:
@@ -22,7 +24,7 @@ def with_runs(made: BenchResult, **changes: Any) -> BenchResult:
 
 
 def test_a_good_result_says_only_how_few_its_samples_are() -> None:
-    (few,) = remarks(result().points, (), None)
+    (few,) = remarks(result().points, (), WORKLOAD, None)
     assert few.id == "few-samples"
     assert "8 answers" in few.text and "p99 wants 299" in few.text
 
@@ -33,7 +35,7 @@ def test_enough_samples_are_not_talked_about() -> None:
 
 
 def test_errors_come_first_and_are_counted_by_kind() -> None:
-    first = remarks(result(failing=2).points, (), None)[0]
+    first = remarks(result(failing=2).points, (), WORKLOAD, None)[0]
     assert (first.id, first.severity) == ("errors", "error")
     assert "6 of 24 requests" in first.text and "HTTP 500 6" in first.text
 
@@ -58,15 +60,23 @@ def test_answers_that_end_early_and_prompts_of_other_lengths() -> None:
 def test_a_rate_that_was_not_reached() -> None:
     made = result()
     slow = replace(made.points[0], load=replace(made.points[0].load, rate_rps=1000.0))
-    assert "rate-not-reached" in [remark.id for remark in remarks([slow], (), None)]
+    assert "rate-not-reached" in [remark.id for remark in remarks([slow], (), WORKLOAD, None)]
 
 
 def test_one_run_and_a_part_of_a_result() -> None:
     assert "one-run" in ids(result(repeats=1))
-    assert remarks(result().points, (), "stopped by ^C")[0].id == "partial"
+    assert remarks(result().points, (), WORKLOAD, "stopped by ^C")[0].id == "partial"
 
 
 def test_samples_needed() -> None:
     """So many that one in twenty times at most none of them lies beyond the quantile."""
     for share in (0.9, 0.95, 0.99):
         assert share ** samples_needed(share) <= 0.05 < share ** (samples_needed(share) - 1)
+
+
+def test_prompts_of_a_file_are_sent_again_in_each_run() -> None:
+    made = result()
+    of_file = replace(made, workload=replace(made.workload, kind="jsonl"))
+    assert "same-prompts" in ids(of_file) and "same-prompts" not in ids(made)
+    once = replace(of_file, points=tuple(replace(one, runs=one.runs[:1]) for one in made.points[:1]))
+    assert "same-prompts" not in ids(once)

@@ -68,7 +68,7 @@ def test_what_failed_is_told_by_kind() -> None:
 
 def test_a_start_is_drawn_as_phases_after_each_other() -> None:
     lines = terminal_text(result(), 80).splitlines()
-    (compiled, loaded, answered) = lines[lines.index("cold start: ready after 15 min 30 s") + 1 :][:3]
+    (compiled, loaded, answered) = lines[lines.index("cold start: ready after 15 min 31 s") + 1 :][:3]
     assert compiled.split()[:3] == ["compile", "15", "min"]
     assert compiled.rindex("█") <= loaded.index("█") <= answered.index("▏")
 
