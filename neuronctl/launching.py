@@ -103,6 +103,8 @@ def serve_plan(
 ) -> Served:
     """Serve until asked to stop; with `when_ready`, until that returns, which is called in a thread.
 
+    What is done with a server is done with one: with `when_ready` it is not started again when it dies.
+
     An artifact that does not load is put into quarantine, compiled once more and served, unless the policy
     is cached-only. Raises what compile_artifact raises, ServerNotReady, OutOfHostMemory, and
     ArtifactDamaged where no repair is allowed.
@@ -299,6 +301,8 @@ def _supervise(
     if compiled is not None and not (compiled.artifact and compiled.artifact.manifest.smoke):
         probe = until_speaks(probe, lambda: run_smoke_test(client, logprobs=backend.has_logprobs))
         policy = replace(policy, probe_timeout_s=TIMEOUT_S * (1 + len(PROMPTS)))
+    if when_ready is not None:
+        policy = replace(policy, restarts_max=0)
     server = ServerSpec(
         launch=launch,
         probe=probe,

@@ -40,7 +40,11 @@ class GuidellmEngine:
     @contextmanager
     def open(self, host: Host, *, python: str | None, folder: Path) -> Iterator[_Session]:
         """See LoadEngine.open. `python` is what `--engine-python` said; `folder` is where the log goes."""
-        yield _Session(host, find_guidellm(host, python), host.cwd / folder)
+        session = _Session(host, find_guidellm(host, python), host.cwd / folder)
+        try:
+            yield session
+        finally:
+            session.close()
 
 
 @dataclass
@@ -65,11 +69,14 @@ class _Heard:
                 self.tail.append(line.decode(errors="replace").strip())
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Session:
+    """Each job has a child of its own. It runs in a thread, which nobody waits for where the server dies."""
+
     host: Host
     engine: Engine
     folder: Path
+    child: Child | None = None
 
     @property
     def log(self) -> Path:
@@ -90,6 +97,11 @@ class _Session:
             on_done(len(sent.records))
         return sent
 
+    def close(self) -> None:
+        """End the child."""
+        if self.child is not None:
+            self.child.close()
+
     def _send(self, job: Job, work: Path, report: Path, heard: _Heard) -> None:
         from neuronctl.child import Child, Launch
 
@@ -102,6 +114,7 @@ class _Session:
         argv = (self.engine.python, "-m", "guidellm", "run", "--config", str(scenario), "--disable-console")
         launch = Launch(argv, environment(job, self.host, work), work, self.log)
         with Child.start(launch, self.host, on_output=heard) as child:
+            self.child = child
             self._wait(child, heard, "its start", _START_S, until_sending=True)
             self._wait(child, heard, f"the requests of {job.load.name}", job.timeout_s)
 

@@ -145,4 +145,5 @@ def kind_of(error: str) -> str:
 
 
 def _odd(path: Path, why: str) -> NeuronctlError:
-    return ServerNotReady(f"{path} {why}", fix="send it along with a report", code="bench.odd-raw-file")
+    log = path.with_name("guidellm.log")
+    return ServerNotReady(f"{path} {why}", fix=f"see {log}", code="bench.odd-raw-file")

@@ -63,7 +63,7 @@ def job(tmp_path: Path, **said: Any) -> Job:
 def send(
     tmp_path: Path, python: Path, on_done: Callable[[int], None] = lambda count: None, **said: Any
 ) -> Sent:
-    world = host(tmp_path, STAND_IN=said.pop("mode", ""), GUIDELLM__SPEC__SEED="{}")
+    world = host(tmp_path, GUIDELLM_STAND_IN=said.pop("mode", ""), GUIDELLM__SPEC__SEED="{}")
     with GuidellmEngine().open(world, python=str(python), folder=tmp_path / "raw") as session:
         return session.run(job(tmp_path, **said), on_done)
 

@@ -1,7 +1,8 @@
 """`guidellm run --config FILE --disable-console`, without a server.
 
-`STAND_IN` says what it does: nothing for a whole run, `crash`, `hang` (before it sends), `hang-sending`,
-`half` (a report that is cut off) or `nothing` (no report at all). What it was told is left beside the report.
+`GUIDELLM_STAND_IN` says what it does: nothing for a whole run, `crash`, `hang` (before it sends),
+`hang-sending`, `half` (a report that is cut off) or `nothing` (no report at all); `hang-sending@run-2` does
+so in the second run alone. What it was told is left beside the report.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ def hang(report: Path) -> None:
 
 def main() -> int:
     """Do what STAND_IN says."""
-    mode = os.environ.get("STAND_IN", "")
     scenario = json.loads(Path(sys.argv[sys.argv.index("--config") + 1]).read_text())
     spec = scenario["spec"]
     report = Path(spec["outputs"][0]["path"])
     data = Path(spec["data"][0]["path"]) if "path" in spec["data"][0] else None
+    mode, _, where = os.environ.get("GUIDELLM_STAND_IN", "").partition("@")
+    if not report.stem.endswith(where):
+        mode = ""
     told = {
         "argv": sys.argv,
         "env": dict(os.environ),
