@@ -59,7 +59,7 @@ def advise_batch(result: BenchResult, estimate: Estimate | None) -> Iterator[Adv
 def _larger_batch(
     result: BenchResult, estimate: Estimate | None, batch: int, grown: float, basis: str
 ) -> Iterator[Advice]:
-    larger, memory = 2 * batch, "whether it fits, `neuronctl plan` estimates"
+    larger, memory = 2 * batch, "whether it fits, --profile NAME estimates"
     if estimate is not None and estimate.core_memory_bytes is not None:
         kv_bytes = next((amount.bytes for amount in estimate.per_core if amount.name == KV_CACHE), 0)
         free = estimate.core_memory_bytes - estimate.core_bytes

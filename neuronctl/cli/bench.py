@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from neuronctl.result import Message, Result
 if TYPE_CHECKING:
     from neuronctl.bench.engine import LoadEngine
     from neuronctl.bench.gate import Breach
+    from neuronctl.neuron.estimate import Estimate
     from neuronctl.pipeline import Request
     from neuronctl.profile.schema import BenchSection
 
@@ -132,17 +133,39 @@ def report_result(
     return Result("bench report", {"written": written}, text=None if call.as_json else text)
 
 
-def advise_result(call: Invocation, source: str, prompts: str | None) -> Result:
-    """What a result and the lengths of one's own prompts speak for."""
+def advise_result(
+    call: Invocation, source: str, prompts: str | None, request_for: Callable[[str | None], Request] | None
+) -> Result:
+    """What a result and the lengths of one's own prompts speak for.
+
+    `request_for` gives the request for the profile, planned for an instance type; None without a profile.
+    """
     from neuronctl.bench.advice import advise
     from neuronctl.bench.advice_text import advice_data, advice_text
     from neuronctl.bench.lengths import read_lengths
 
     result = read_result(_path(call, source))
     lengths = read_lengths(_path(call, prompts)) if prompts else ()
-    found = advise(result, lengths)
+    estimate = _estimate(call, result, request_for(result.target.instance)) if request_for else None
+    found = advise(result, lengths, estimate)
     text = None if call.as_json else advice_text(found, _width())
     return Result("bench advise", advice_data(found), text=text)
+
+
+def _estimate(call: Invocation, result: BenchResult, request: Request) -> Estimate | None:
+    """The plan's estimate of memory. Raises UsageError for a profile that compiles another shape."""
+    from neuronctl.bench.benchmark import shape_of
+    from neuronctl.pipeline import plan_request
+
+    plan = plan_request(request, call.host, tell=call.tell)
+    shape, target = shape_of(plan), result.target
+    if (shape.batch, shape.max_model_len) != (target.batch, target.max_model_len):
+        raise UsageError(
+            f"the plan of {plan.profile.name} has a batch of {shape.batch} and max_model_len "
+            f"{shape.max_model_len}, the result a batch of {target.batch} and {target.max_model_len}",
+            fix=f"--profile {target.profile or 'NAME'}, as it was when the result was measured",
+        )
+    return plan.outlook.estimate if plan.outlook else None
 
 
 class _After:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neuronctl.cli.options import Json, Policy, Python, Sets, begin, request_of
+from neuronctl.cli.options import AssumedStack, Json, Policy, Python, Sets, begin, request_of
+
+if TYPE_CHECKING:
+    from neuronctl.pipeline import Request
 
 bench = typer.Typer(
     help="Measure a served model the way its users feel it; compare results; draw them.",
@@ -203,10 +206,19 @@ def advise_command(
         str | None,
         typer.Option(metavar="FILE", help="Lengths of your own requests: lines of input and output tokens."),
     ] = None,
+    named: Annotated[
+        str | None,
+        typer.Option("--profile", "-p", metavar="NAME", help="Estimate memory by this profile's plan."),
+    ] = None,
+    sets: Sets = None,
+    stack: AssumedStack = None,
     as_json: Json = False,
 ) -> None:
     """Say which settings a result speaks for, what they bring and what they cost."""
     call = begin(context, "bench advise", as_json)
     from neuronctl.cli.bench import advise_result
 
-    call.result = advise_result(call, result, prompts)
+    def request_for(instance: str | None) -> Request:
+        return request_of(call, None, named, None, sets, {}, instance, stack, False)
+
+    call.result = advise_result(call, result, prompts, request_for if named else None)
