@@ -14,7 +14,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.browser import dump_dom, read_page
 from tests.e2e.engine import ANSWER, QUESTION, Home, Server
+from tests.report_page import assert_tells
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
 
@@ -88,6 +90,5 @@ def _bench(home: Home, port: int) -> dict[str, Any]:
         assert (run["succeeded"], run["output_tokens"], run["input_tokens"]) == (4, 16, 64)
         assert 0 < run["ttft_s"]["p50"] <= run["e2e_s"]["p50"] < run["took_s"]
         assert run["output_tokens_per_s"] == pytest.approx(16 / run["took_s"], rel=1e-3)
-    page = (home.folder / "r.html").read_text()
-    assert "<svg" in page and str(measured["points"][0]["runs"][0]["took_s"]) in page
+    assert_tells(read_page(dump_dom((home.folder / "r.html").as_uri(), home.folder)), measured)
     return measured
