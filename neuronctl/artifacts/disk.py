@@ -37,7 +37,7 @@ _BROKEN = {
     errno.ENOTDIR: _IN_THE_WAY,
     errno.EEXIST: _IN_THE_WAY,
     errno.EISDIR: ("a folder stands where a file should be", "Move it away"),
-    errno.ENXIO: ("a socket or a device stands where a file should be", "Move it away"),
+    errno.ENXIO: ("a socket or a device stands where a file should be", "See what it is: ls -l"),
     errno.ELOOP: ("a symbolic link leads back to itself", "Remove it"),
     errno.EIO: ("the disk reports an error", "See what the kernel says of it: dmesg"),
     errno.ENOLCK: ("its file system has no locks", "Mount it with locks (NFS: without nolock)"),
@@ -91,10 +91,11 @@ def _unfit(error: OSError, root: Path, foreign: bool, is_named: bool) -> Machine
     free = free_bytes(root)
     said = f"{path}: {why}" + (f"; {say_bytes(free)} free" if full and free else "")
     if (obstacle := _obstacle(error.errno, path)) is not None:
-        said, fix = obstacle.why, obstacle.fix
+        said = obstacle.why
+    first = obstacle.fix if obstacle is not None else fix
     return MachineUnfit(
         f"{_whose(is_named)} cannot be used: {said}.",
-        fix=f"{fix}, or {_way_out(is_named)}",
+        fix=_fix(first, is_named),
         code="store.full" if full else "store.unusable",
         details={"path": str(path), "free_bytes": free, "errno": errno.errorcode[error.errno]},
     )
@@ -110,6 +111,11 @@ def _whose(is_named: bool) -> str:
     return "The folder for compiled output" if is_named else "The store"
 
 
+def _fix(first: str | None, is_named: bool) -> str:
+    """What to do about it, and where to go otherwise."""
+    return f"{first}, or {_way_out(is_named)}" if first else _way_out(is_named)
+
+
 def _way_out(is_named: bool) -> str:
     if is_named:
         return "name another folder"
@@ -121,7 +127,7 @@ def demand_way(folder: Path) -> None:
     if (obstacle := find_obstacle(folder)) is not None:
         raise MachineUnfit(
             f"{_whose(is_named=False)} cannot be used: {obstacle.why}.",
-            fix=f"{obstacle.fix}, or {_way_out(is_named=False)}",
+            fix=_fix(obstacle.fix, is_named=False),
             code="store.unusable",
             details={"path": str(folder)},
         )

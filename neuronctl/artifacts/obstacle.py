@@ -6,16 +6,23 @@ import errno
 import os
 import shlex
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (lambda mode: True, "a device"),
+)
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """`why` is a clause that names what stands there, `fix` what takes it away."""
+    """`why` is a clause that names what stands there, `fix` what takes it away; None where nothing should."""
 
     why: str
-    fix: str
+    fix: str | None
 
 
 def find_obstacle(folder: Path) -> Obstacle | None:
@@ -25,13 +32,13 @@ def find_obstacle(folder: Path) -> Obstacle | None:
     """
     for place in (*reversed(folder.parents), folder):
         try:
-            is_folder = stat.S_ISDIR(os.stat(place).st_mode)
+            mode = os.stat(place).st_mode
         except FileNotFoundError:
             return _leads_nowhere(place) if place.is_symlink() else None
         except OSError as error:
             return _refused(place, error.errno)
-        if not is_folder:
-            return _no_folder(place)
+        if not stat.S_ISDIR(mode):
+            return _no_folder(place, mode)
     return None
 
 
@@ -61,6 +68,12 @@ def _refused(place: Path, number: int | None) -> Obstacle | None:
     )
 
 
-def _no_folder(place: Path) -> Obstacle:
+def _no_folder(place: Path, mode: int) -> Obstacle:
+    if not stat.S_ISREG(mode):
+        # A device, as /dev/null, is there for the whole machine: moving it away breaks others.
+        what = next(word for is_one, word in _KINDS if is_one(mode))
+        return Obstacle(f"{place}: {what} stands where a folder should be", None)
     name = shlex.quote(str(place))
-    return Obstacle(f"{place}: a file stands where a folder should be", f"move it away: mv {name} {name}.old")
+    return Obstacle(
+        f"{place}: a file stands where a folder should be", f"if nobody needs it: mv {name} {name}.old"
+    )

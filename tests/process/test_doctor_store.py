@@ -42,6 +42,18 @@ def test_what_stands_in_the_place_of_the_home(
     terminal.run("compile", "p.yaml").expect(0)
 
 
+@pytest.mark.parametrize(("place", "what"), [("/dev/null", "a device"), ("pipe", "a pipe")])
+def test_what_is_no_ordinary_file_is_not_to_be_moved_away(terminal: Terminal, place: str, what: str) -> None:
+    """Typed by root, `mv /dev/null` breaks the machine."""
+    os.mkfifo(terminal.folder / "pipe")
+    home = str(terminal.folder / place)
+    for words in (("doctor", *CHECKS), ("compile", "p.yaml")):
+        said = terminal.run(*words, env={"NEURONCTL_HOME": home})
+        said.expect(30, f"{home}: {what} stands where a folder should be", "NEURONCTL_HOME=/path/to/folder")
+        assert "mv " not in said.out + said.err
+        assert "ove it away" not in said.out + said.err
+
+
 def test_a_pipe_in_place_of_a_manifest_holds_nobody_up(compiled: Terminal) -> None:
     manifest = compiled.tree().parent / "manifest.json"
     manifest.unlink()
