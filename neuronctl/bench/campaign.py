@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -13,12 +13,16 @@ from msgspec.structs import replace
 from neuronctl.bench.engine import Job, Session
 from neuronctl.bench.measures import measure
 from neuronctl.bench.schema import Delay, Load, Objective, Point, Run, Workload
+from neuronctl.errors import NeuronctlError, ServerNotReady
 from neuronctl.result import Message, Progress, Tell
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be measured. `repeats` runs of each of `loads`; see Job for the rest."""
+    """What is to be measured. `repeats` runs of each of `loads`; see Job for the rest.
+
+    `is_up` says whether the server answers now. `cores` are those that it computes on.
+    """
 
     url: str
     model: str
@@ -30,9 +34,11 @@ class Task:
     dataset: Path | None
     folder: Path
     timeout_s: float
+    is_up: Callable[[], bool]
     api_key: str | None = field(default=None, repr=False)
     usd_per_hour: float | None = None
     cores: int | None = None
+    trust_remote_code: bool = False
 
 
 @dataclass
@@ -43,6 +49,7 @@ class Campaign:
     tell: Tell
     runs: dict[Load, list[Run]] = field(default_factory=dict)
     delays: tuple[Delay, ...] = ()
+    no_delays: str | None = None
     began: float = 0.0
     done: int = 0
 
@@ -51,48 +58,43 @@ class Campaign:
         """The points that have a run at least."""
         return tuple(self._point(load, runs) for load, runs in self.runs.items() if runs)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing is left to do."""
-        return sum(map(len, self.runs.values())) == len(self.task.loads) * self.task.repeats
-
     def run(self, session: Session) -> None:
-        """Measure everything. Runs of a point lie apart in time, so that their spread is honest."""
+        """Measure everything. Runs of a point lie apart in time, so that their spread is honest.
+
+        Raises ServerNotReady where the server is gone; the run in which it went is no measurement of it.
+        """
         self._warm_up(session)
         self.began = time.monotonic()
         for repeat in range(self.task.repeats):
             for number, load in enumerate(self.task.loads):
                 run = self._run(session, load, number, repeat)
+                if run.errors:
+                    self._look_whether_it_is_up(load, run)
                 self.runs.setdefault(load, []).append(run)
                 self.tell(Message(self._told(load, run, repeat), "warn" if run.errors else "note"))
-                if run.requests and not run.succeeded:
-                    self._give_up(run)
 
     def measure_client(self, session: Session, folder: Path) -> None:
-        """What the client itself adds, at each concurrency of the sweep."""
+        """What the client adds, at each concurrency of the sweep; or `no_delays`, why it is not known."""
         from neuronctl.bench.self_test import measure_delay
 
         wanted = sorted({load.concurrency for load in self.task.loads if load.concurrency})
         self.tell(Message("measuring the client's own delay against the reference server", "step"))
-        self.delays = tuple(measure_delay(session, folder, wanted))
+        try:
+            self.delays = tuple(measure_delay(session, folder, wanted))
+        except NeuronctlError as error:
+            self.no_delays = error.what
 
     def _warm_up(self, session: Session) -> None:
-        """The first requests of each length, which are not counted."""
-        seen: set[tuple[int | None, int | None]] = set()
+        """The first requests of each length, as many at once as there will be, which are not counted."""
+        most: dict[tuple[int | None, int | None], Load] = {}
         for load in self.task.loads:
-            if (load.input_tokens, load.output_tokens) in seen:
-                continue
-            seen.add((load.input_tokens, load.output_tokens))
+            length = (load.input_tokens, load.output_tokens)
+            if length not in most or (load.concurrency or 0) > (most[length].concurrency or 0):
+                most[length] = load
+        for number, load in enumerate(most.values(), 1):
             self.tell(Progress(f"warm-up of {load.name}", 0.0))
-            few = Load(
-                concurrency=load.concurrency,
-                rate_rps=None,
-                input_tokens=load.input_tokens,
-                output_tokens=load.output_tokens,
-                prefix_tokens=load.prefix_tokens,
-                requests=max(2, min(load.concurrency or 2, 8)),
-            )
-            session.run(self._job(few, f"warm-up-{len(seen)}", 2**31 - len(seen)), lambda count: None)
+            few = replace(load, rate_rps=None, edge=None, requests=max(2, load.concurrency or 8))
+            session.run(self._job(few, f"warm-up-{number}", 2**31 - number), lambda count: None)
 
     def _run(self, session: Session, load: Load, number: int, repeat: int) -> Run:
         name = f"point-{number + 1:02}-run-{repeat + 1}"
@@ -121,6 +123,7 @@ class Campaign:
             folder=task.folder,
             timeout_s=task.timeout_s,
             api_key=task.api_key,
+            trust_remote_code=task.trust_remote_code,
         )
 
     def _left(self, load: Load, count: int) -> str:
@@ -142,15 +145,20 @@ class Campaign:
             f"{first}{between}{failed}"
         )
 
-    def _give_up(self, run: Run) -> None:
-        """Raise ServerNotReady: where no request at all is answered, further points only cost time."""
-        from neuronctl.errors import ServerNotReady
-
+    def _look_whether_it_is_up(self, load: Load, run: Run) -> None:
+        """Raise ServerNotReady where it is gone, or answers nothing: more runs would only cost time."""
+        is_up = self.task.is_up()
+        if is_up and run.succeeded:
+            return
         kinds = ", ".join(f"{kind} ({count})" for kind, count in run.errors.items())
+        if is_up:
+            what = f"not one of {run.requests} requests of {load.name} got a whole answer: {kinds}"
+        else:
+            what = f"the server does not answer any more, since {load.name}: {kinds}"
         raise ServerNotReady(
-            f"not one of {run.requests} requests got a whole answer: {kinds}",
+            what,
             fix="look at the server's log; neuronctl doctor says what this machine lacks",
-            code="bench.all-failed",
+            code="bench.all-failed" if is_up else "bench.server-gone",
         )
 
     def _point(self, load: Load, runs: Sequence[Run]) -> Point:

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuronctl.bench.engine import Job, OnDone
+from neuronctl.bench.engine import Job, OnDone, client_failed
 from neuronctl.bench.guidellm_order import environment, order, prompts_of
 from neuronctl.bench.guidellm_python import find_guidellm
 from neuronctl.bench.guidellm_report import read_report
 from neuronctl.bench.record import Sent
 from neuronctl.bench.schema import Engine
-from neuronctl.errors import NeuronctlError, ServerNotReady
 from neuronctl.host import Host
 
 if TYPE_CHECKING:
@@ -127,15 +126,8 @@ class _Session:
             if until_sending and heard.done is not None:
                 return
             if self.host.monotonic() > until:
-                raise self._failed(f"guidellm hangs: {what} took longer than {limit_s:g} s", heard)
+                raise client_failed(
+                    f"guidellm hangs: {what} took longer than {limit_s:g} s", self.log, tuple(heard.tail)
+                )
         if ended.code != 0:
-            raise self._failed(f"guidellm {ended}", heard)
-
-    def _failed(self, what: str, heard: _Heard) -> NeuronctlError:
-        said = f"; its last words: {heard.tail[-1]}" if heard.tail else ""
-        return ServerNotReady(
-            f"{what}{said}",
-            fix=f"see {self.log}",
-            code="bench.client-failed",
-            details={"log": str(self.log), "last_lines": list(heard.tail)},
-        )
+            raise client_failed(f"guidellm {ended}", self.log, tuple(heard.tail))

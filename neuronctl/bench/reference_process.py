@@ -82,7 +82,7 @@ def reference_process(ttft_s: float = 0.05, itl_s: float = 0.01, *more: str) -> 
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={"PATH": os.defpath},
+            env={name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ},
         )
     except OSError as error:
         raise _not_up(str(error)) from None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from neuronctl.bench.measures import samples_needed
 from neuronctl.bench.schema import Delay, Point, Remark, Run, Workload
@@ -18,16 +18,22 @@ _KEPT_UP = 0.9
 
 
 def remarks(
-    points: Sequence[Point], delays: Sequence[Delay], workload: Workload, why_partial: str | None
+    points: Sequence[Point],
+    delays: Sequence[Delay],
+    workload: Workload,
+    why_partial: str | None,
+    *,
+    no_delays: str | None = None,
 ) -> tuple[Remark, ...]:
-    """All remarks, the worst first."""
+    """All remarks, the worst first. `no_delays`: why the client's own delay is not known."""
     found = [
         *_partial(why_partial),
         *_errors(points),
         *_saturated(points),
         *_delayed(points, delays),
+        *_not_delayed(no_delays),
         *_short_answers(points),
-        *_other_prompts(points),
+        *_other_prompts(points, workload),
         *_behind(points),
         *_few(points),
         *_no_itl(points),
@@ -92,6 +98,15 @@ def _delayed(points: Sequence[Point], delays: Sequence[Delay]) -> Iterator[Remar
         )
 
 
+def _not_delayed(why: str | None) -> Iterator[Remark]:
+    if why is not None:
+        yield Remark(
+            id="no-client-delay",
+            severity="warning",
+            text=f"the client's own delay is not known: {why}",
+        )
+
+
 def _short_answers(points: Sequence[Point]) -> Iterator[Remark]:
     for point in points:
         asked = point.load.output_tokens
@@ -106,7 +121,7 @@ def _short_answers(points: Sequence[Point]) -> Iterator[Remark]:
             )
 
 
-def _other_prompts(points: Sequence[Point]) -> Iterator[Remark]:
+def _other_prompts(points: Sequence[Point], workload: Workload) -> Iterator[Remark]:
     for point in points:
         load = point.load
         answers = sum(run.succeeded for run in point.runs)
@@ -118,45 +133,54 @@ def _other_prompts(points: Sequence[Point]) -> Iterator[Remark]:
             yield Remark(
                 id="other-prompts",
                 severity="warning",
-                text=f"{load.name}: prompts had {had:.1f} tokens instead of {asked}: is --tokenizer the "
-                "served model's?",
+                text=f"{load.name}: prompts had {had:.1f} tokens instead of {asked}: "
+                + (
+                    "with --api chat the server's template adds to them"
+                    if workload.api == "chat"
+                    else "is --tokenizer the served model's?"
+                ),
             )
 
 
 def _behind(points: Sequence[Point]) -> Iterator[Remark]:
     for point in points:
         rate = point.load.rate_rps
-        had = [run.request_rps for run in point.runs if run.requests > 1]
-        if rate is not None and had and max(had) < _KEPT_UP * rate:
+        late = [_late_s(run, rate) for run in point.runs] if rate is not None else []
+        if rate is not None and late and min(late) > 0:
+            had = max(run.request_rps for run in point.runs)
             yield Remark(
                 id="rate-not-reached",
                 severity="warning",
-                text=f"{point.load.name}: {max(had):.3g} of {rate:g} requests a second were answered: the "
-                "server does not keep up, or the run is too short to show that it does",
+                text=f"{point.load.name}: the server does not keep up with {rate:g} requests a second: it "
+                f"answered {had:.3g}",
             )
 
 
-@dataclass(frozen=True)
-class _Few:
-    key: str
-    share: float
+def _late_s(run: Run, rate_rps: float) -> float:
+    """How much later than the last request explains its last answer came, beyond what chance may do.
+
+    Requests arrive at random, so that the last of n comes late by its n-th root's share. Waiting is part of
+    the time to first token: the rest of an answer's time is what the last one takes by itself.
+    """
+    if run.ttft_s is None or run.e2e_s is None:
+        return 0.0
+    sent_s = run.requests / rate_rps
+    alone_s = max(run.e2e_s.p50 - run.ttft_s.p50, 0.0)
+    return run.took_s - alone_s - sent_s * (2 - _KEPT_UP + 1 / math.sqrt(run.requests))
 
 
 def _few(points: Sequence[Point]) -> Iterator[Remark]:
     least = min((_samples(run) for point in points for run in point.runs), default=0)
     if not least:
         return
-    weak = [
-        one
-        for one in (_Few("p90", 0.9), _Few("p95", 0.95), _Few("p99", 0.99))
-        if least < samples_needed(one.share)
-    ]
+    wants = [(key, samples_needed(share)) for key, share in (("p90", 0.9), ("p95", 0.95), ("p99", 0.99))]
+    weak = [f"{key} wants {needed}" for key, needed in wants if least < needed]
     if weak:
-        wants = ", ".join(f"{one.key} wants {samples_needed(one.share)}" for one in weak)
         yield Remark(
             id="few-samples",
             severity="info",
-            text=f"the smallest run has {least} answers: {wants}, or one slow request more or less moves it",
+            text=f"the smallest run has {least} answers: {', '.join(weak)}, or one slow request more or less "
+            "moves it",
         )
 
 

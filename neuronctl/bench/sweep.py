@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,9 +10,10 @@ from neuronctl.bench.schema import Load
 from neuronctl.errors import UsageError
 from neuronctl.profile.schema import BenchSection
 
-# A run of fewer requests says little of anything but the median.
+# A run of fewer requests says little of anything but the median, and a shorter one of a rate nothing at all.
 _LEAST = 32
 _EACH = 4
+_RATE_S = 30.0
 _OUTPUT = 128
 _INPUT = 512
 # Where nothing is compiled for one batch or another.
@@ -35,8 +37,10 @@ class Shape:
 def sweep(said: BenchSection, shape: Shape, prompts: int | None = None) -> tuple[Load, ...]:
     """The loads, in the order in which they are measured. `prompts`: how many the user's file has.
 
-    Raises UsageError for more than a hundred, and for lengths that the model cannot take.
+    Raises UsageError for more than a hundred, for lengths that the model cannot take, and for a prefix
+    without prompts that share one.
     """
+    _check_prefix(said)
     loads = tuple(dict.fromkeys(_loads(said, shape, prompts)))
     if len(loads) > _MOST_POINTS:
         raise UsageError(
@@ -55,9 +59,11 @@ def _loads(said: BenchSection, shape: Shape, prompts: int | None) -> Iterator[Lo
     concurrencies: tuple[int | None, ...] = _each(said.max_concurrency)
     if not concurrencies:
         concurrencies = (None,) if rates else _concurrencies(shape)
-    for number, (into, out, edge) in enumerate(lengths):
+    for into, out, edge in lengths:
         # Edges of lengths say what they have to say at one request at a time.
-        is_further_edge = edge is not None and number > 0 and not said.max_concurrency and not rates
+        is_further_edge = (
+            edge is not None and into != lengths[0][0] and not said.max_concurrency and not rates
+        )
         for concurrency in (1,) if is_further_edge else concurrencies:
             for rate in rates or (None,):
                 yield Load(
@@ -66,9 +72,21 @@ def _loads(said: BenchSection, shape: Shape, prompts: int | None) -> Iterator[Lo
                     input_tokens=into,
                     output_tokens=out,
                     prefix_tokens=said.prefix_len if said.dataset_name == "shared-prefix" else 0,
-                    requests=said.num_prompts or _requests(concurrency, prompts),
+                    requests=said.num_prompts or _requests(concurrency, rate, prompts),
                     edge=edge if is_further_edge else _batch_edge(concurrency, shape) or edge,
                 )
+
+
+def _check_prefix(said: BenchSection) -> None:
+    shared = said.dataset_name == "shared-prefix"
+    if shared and not said.prefix_len:
+        raise UsageError("shared-prefix wants a prefix", fix="--prefix-len 256", code="bench.prefix")
+    if said.prefix_len and not shared:
+        raise UsageError(
+            f"{said.dataset_name} prompts share no prefix of {said.prefix_len} tokens",
+            fix="--dataset-name shared-prefix, or no --prefix-len",
+            code="bench.prefix",
+        )
 
 
 def _lengths(said: BenchSection, shape: Shape) -> list[tuple[int | None, int | None, str | None]]:
@@ -81,7 +99,15 @@ def _lengths(said: BenchSection, shape: Shape) -> list[tuple[int | None, int | N
     most = shape.max_model_len
     inputs = _each(said.input_len)
     room = said.prefix_len if said.dataset_name == "shared-prefix" else 0
-    edges: list[tuple[int, str | None]] = [(into, None) for into in inputs] or _input_edges(shape, room)
+    edges: list[tuple[int, str | None]] = [(into, None) for into in inputs] or _input_edges(
+        shape, room, max((out for out in outputs if out), default=1)
+    )
+    if not inputs and edges and said.api == "chat":
+        raise UsageError(
+            "with --api chat the server's template makes prompts longer, so none can fill a compiled bucket",
+            fix="--input-len N, or --api completions, which follows the buckets",
+            code="bench.chat-buckets",
+        )
     if not edges:
         edges = [(_fitting(_INPUT, most), None)]
     found: list[tuple[int | None, int | None, str | None]] = []
@@ -91,19 +117,21 @@ def _lengths(said: BenchSection, shape: Shape) -> list[tuple[int | None, int | N
     return found
 
 
-def _input_edges(shape: Shape, prefix: int) -> list[tuple[int, str | None]]:
-    """Each bucket full, and one token more, which pads to the next: what that costs is what padding costs."""
+def _input_edges(shape: Shape, prefix: int, output: int) -> list[tuple[int, str | None]]:
+    """Each bucket full, and one token more, which pads to the next: what that costs is what padding costs.
+
+    A bucket that leaves no room for an answer of `output` tokens is filled as far as it does.
+    """
     edges: list[tuple[int, str | None]] = []
-    buckets = sorted(shape.input_buckets)
-    for number, bucket in enumerate(buckets):
-        room = (
-            bucket - prefix if shape.max_model_len is None else min(bucket, shape.max_model_len - 1) - prefix
-        )
-        if room < 1:
-            continue
-        edges.append((room, f"input bucket {bucket}"))
-        if number + 1 < len(buckets):
-            edges.append((room + 1, f"above input bucket {bucket}"))
+    limit = math.inf if shape.max_model_len is None else shape.max_model_len - output - prefix
+    filled = 0
+    for bucket in sorted(shape.input_buckets):
+        if filled and filled < limit:
+            edges.append((filled + 1, f"above input bucket {filled + prefix}"))
+        room = int(min(bucket - prefix, limit))
+        if room > filled:
+            edges.append((room, f"input bucket {bucket}"))
+            filled = room
     return edges
 
 
@@ -121,8 +149,8 @@ def _batch_edge(concurrency: int | None, shape: Shape) -> str | None:
     return f"batch {shape.batch}" if concurrency == shape.batch else f"above batch {shape.batch}"
 
 
-def _requests(concurrency: int | None, prompts: int | None) -> int:
-    wanted = max(_LEAST, _EACH * (concurrency or _LEAST // _EACH))
+def _requests(concurrency: int | None, rate_rps: float | None, prompts: int | None) -> int:
+    wanted = max(_LEAST, _EACH * (concurrency or 0), math.ceil(_RATE_S * (rate_rps or 0)))
     return wanted if prompts is None else max(min(prompts, 10 * wanted), concurrency or 1)
 
 

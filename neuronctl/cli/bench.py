@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 
-from neuronctl.bench.benchmark import Tools, benchmark_profile, benchmark_url
+from neuronctl.bench.benchmark import benchmark_profile, benchmark_url
 from neuronctl.bench.preflight import base_url
 from neuronctl.bench.result_file import read_result, write_result
 from neuronctl.bench.schema import BenchResult
+from neuronctl.bench.story import Tools
 from neuronctl.cli.invocation import Invocation
 from neuronctl.errors import Exit, UsageError
 from neuronctl.result import Message, Result
@@ -154,7 +155,7 @@ def advise_result(
 
 def _estimate(call: Invocation, result: BenchResult, request: Request) -> Estimate | None:
     """The plan's estimate of memory. Raises UsageError for a profile that compiles another shape."""
-    from neuronctl.bench.benchmark import shape_of
+    from neuronctl.bench.target import shape_of
     from neuronctl.pipeline import plan_request
 
     plan = plan_request(request, call.host, tell=call.tell)

@@ -55,7 +55,26 @@ def test_a_result_is_kept_told_drawn_and_gated(bencher: Bencher) -> None:
     assert "output_throughput" in own.out and "TTFT" in own.out.upper()
     (point,) = read_result(bencher.folder / "own.json").points
     assert {run.output_tokens for run in point.runs} == {4 * 8}  # --output-len wins over the lines' own
+    assert read_result(bencher.folder / "own.json").workload.dataset == "prompts.jsonl"
+    # What came is kept, and the log; what was to be sent is not.
+    raw = sorted(path.name for path in bencher.folder.glob("home/bench/*/*"))
+    assert "vllm-bench.log" in raw and not [name for name in raw if name.endswith((".job", ".done"))]
     assert "one-run" not in own.out
+
+
+def test_a_folder_for_raw_files_can_be_used_again(bencher: Bencher) -> None:
+    (bencher.folder / "p.jsonl").write_text('{"prompt": "w1 w2 w3"}\n' * 8)
+    told = ("--raw", "raw", "--repeats", "1", "--max-concurrency", "1", "--num-prompts")
+    with reference_server() as (url, _):
+        assert bencher.measure(url, *told, "8", "-o", "a.json").code == 0
+        other = ("--dataset-name", "jsonl", "--dataset-path", "p.jsonl")
+        assert bencher.measure(url, *told, "4", "-o", "b.json", *other).code == 0
+        longer = bencher.measure(url, *told, "4", *other, "--output-len", "9", "-o", "c.json")
+        assert longer.code == 0, longer.err
+    first, second, third = (read_result(bencher.folder / f"{name}.json") for name in "abc")
+    assert [found.points[0].runs[0].requests for found in (first, second, third)] == [8, 4, 4]
+    # Other lengths of answers are another workload.
+    assert second.workload.digest != third.workload.digest
 
 
 def test_errors_are_told_on_top(bencher: Bencher) -> None:
@@ -75,8 +94,9 @@ def test_a_server_that_dies_leaves_what_was_measured(bencher: Bencher) -> None:
         said = bencher.measure(url, "-o", "a.json", "--max-concurrency", "1", "--repeats", "9")
     assert said.code == 40, said.err
     kept = read_result(bencher.folder / "a.json")
-    assert kept.status == "partial" and "not one of" in str(kept.why_partial)
-    assert kept.points[0].runs[0].succeeded == 8
+    assert kept.status == "partial" and "does not answer any more" in str(kept.why_partial)
+    # The run in which it died is no measurement of it.
+    assert [run.succeeded for run in kept.points[0].runs] == [8, 8]
     assert "a.json" in said.err and "Traceback" not in said.err
 
 

@@ -57,7 +57,7 @@ def test_a_server_that_runs_is_measured_and_left_alone(compiled: Terminal, clien
 
 def test_a_server_that_dies_in_the_middle_ends_it(compiled: Terminal, client: Path) -> None:
     """It is not started again: what came before and after would be two servers' numbers."""
-    bench = start(compiled, client, of_client="hang-sending@run-2").until_told("run 1/2")
+    bench = start(compiled, client, of_client="hang-sending@run-2").until_told("run 1/2: ")
     for line in compiled.left():
         if str(compiled.port) in line and "child_guard" not in line:
             os.kill(int(line.partition(":")[0]), signal.SIGSEGV)
@@ -72,7 +72,7 @@ def test_a_server_that_dies_in_the_middle_ends_it(compiled: Terminal, client: Pa
 def test_stopped_it_keeps_what_was_measured(
     compiled: Terminal, client: Path, number: signal.Signals, code: int
 ) -> None:
-    bench = start(compiled, client, of_client="hang-sending@run-2").until_told("run 1/2")
+    bench = start(compiled, client, of_client="hang-sending@run-2").until_told("run 1/2: ")
     bench.signal(number)
     bench.end().expect(code, "what was measured until then is kept")
     found = read_result(compiled.cwd / "a.json")

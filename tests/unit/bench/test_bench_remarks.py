@@ -57,10 +57,31 @@ def test_answers_that_end_early_and_prompts_of_other_lengths() -> None:
     assert "other-prompts" in ids(with_runs(result(), input_tokens=10))
 
 
+def test_prompts_that_a_template_made_longer_are_not_the_tokenizers_fault() -> None:
+    made = with_runs(result(), input_tokens=10)
+    chat = remarks(made.points, (), replace(WORKLOAD, api="chat"), None)
+    assert "template" in next(one.text for one in chat if one.id == "other-prompts")
+
+
+def test_a_delay_that_is_not_known_is_told() -> None:
+    found = remarks(result().points, (), WORKLOAD, None, no_delays="the port is taken")
+    assert (found[0].id, found[0].severity) == ("no-client-delay", "warning")
+
+
 def test_a_rate_that_was_not_reached() -> None:
     made = result()
     slow = replace(made.points[0], load=replace(made.points[0].load, rate_rps=1000.0))
     assert "rate-not-reached" in [remark.id for remark in remarks([slow], (), WORKLOAD, None)]
+
+
+def test_a_run_is_not_behind_because_its_last_answer_takes_its_time() -> None:
+    made = result(concurrencies=(8,)).points[0]  # 64 requests
+    (run, *_) = made.runs
+    for took_s, is_behind in ((1.5, False), (3.0, True)):  # 50 a second are sent in 1.28 s
+        runs = (replace(run, took_s=took_s, request_rps=run.requests / took_s),)
+        point = replace(made, load=replace(made.load, rate_rps=50.0), runs=runs)
+        told = [remark.id for remark in remarks([point], (), WORKLOAD, None)]
+        assert ("rate-not-reached" in told) == is_behind
 
 
 def test_one_run_and_a_part_of_a_result() -> None:

@@ -37,6 +37,40 @@ def test_without_a_word_the_compiled_sizes_are_followed_and_left_by_one() -> Non
     ]
 
 
+def test_every_length_of_answers_is_measured_at_each_concurrency() -> None:
+    loads = sweep(BenchSection(output_len=(32, 64)), COMPILED)
+    assert [load.name for load in loads][:8] == [f"c{c} 128 →{out}" for out in (32, 64) for c in (1, 2, 4, 5)]
+
+
+def test_a_bucket_is_filled_as_far_as_answers_leave_room() -> None:
+    shape = Shape(batch=1, input_buckets=(128, 256, 512), max_model_len=512)
+    found = [(load.name, load.edge) for load in sweep(BenchSection(output_len=300, max_concurrency=1), shape)]
+    assert found == [
+        ("c1 128 →300", "batch 1"),
+        ("c1 129 →300", "batch 1"),
+        ("c1 212 →300", "batch 1"),
+    ]
+    found = [(load.name, load.edge) for load in sweep(BenchSection(output_len=300), shape)]
+    assert found[-2:] == [("c1 129 →300", "above input bucket 128"), ("c1 212 →300", "input bucket 256")]
+
+
+def test_a_rate_is_held_for_half_a_minute() -> None:
+    (slow, fast) = sweep(BenchSection(request_rate=(0.5, 100)), Shape())
+    assert (slow.requests, fast.requests) == (32, 3000)
+
+
+def test_a_prefix_and_prompts_that_share_one_belong_together() -> None:
+    for said in (BenchSection(dataset_name="shared-prefix"), BenchSection(prefix_len=8)):
+        with pytest.raises(UsageError, match="prefix"):
+            sweep(said, Shape())
+
+
+def test_a_template_would_overfill_the_buckets() -> None:
+    with pytest.raises(UsageError, match="template"):
+        sweep(BenchSection(api="chat"), COMPILED)
+    assert sweep(BenchSection(api="chat", input_len=100), COMPILED)
+
+
 def test_what_is_said_is_done_and_nothing_else() -> None:
     said = BenchSection(max_concurrency=(3,), input_len=(10, 20), output_len=5, num_prompts=7)
     loads = sweep(said, COMPILED)
