@@ -35,12 +35,13 @@ class Host:
     """The real world. Tests replace its fields, or subclass it.
 
     `root` stands for `/` when facts of the machine are read (`/proc`, `/sys`, `/dev`); `cwd` is where
-    relative paths of the user begin.
+    relative paths of the user begin. `offline` says that --offline was typed: nobody on the network is asked.
     """
 
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     cwd: Path = field(default_factory=Path.cwd)
     root: Path = Path("/")
+    offline: bool = field(default=False, kw_only=True)
 
     @property
     def home(self) -> Path:

@@ -213,8 +213,9 @@ def doctor_command(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show cores, memory and servers until ^C.")] = False,
     interval: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.2, help="With --watch: how often.")
-    ] = 2.0,
+        float | None,
+        typer.Option(metavar="SECONDS", min=0.2, help="With --watch: how often.  [default: 2.0]"),
+    ] = None,
     checks: Annotated[
         list[str] | None, typer.Option("--check", metavar="NAME", help="This check only; may be repeated.")
     ] = None,
@@ -228,10 +229,29 @@ def doctor_command(
 ) -> None:
     """Say what is wrong with this machine and its software, and what to type."""
     call = begin(context, "doctor", as_json)
-    from neuronctl.cli.doctor import doctor
+    from neuronctl.cli.doctor import doctor, refuse_odd_pairs
 
-    named = reference or profile or call.host.environ.get("NEURONCTL_PROFILE")
-    request = request_of(call, reference, profile, python, sets, {}, None, None, False) if named else None
+    is_named = reference is not None or profile is not None
+    refuse_odd_pairs(
+        {
+            "--watch": watch,
+            "--list": list_all,
+            "--profile": is_named,
+            "--python": python is not None,
+            "--set": bool(sets),
+            "--fix": fix,
+            "--yes": yes,
+            "--bundle": bundle is not None,
+            "--interval": interval is not None,
+            "--check": bool(checks),
+            "--offline": offline,
+            "--strict": strict,
+            "--all": show_all,
+        }
+    )
+    # An empty one, as of a variable that is not set, must not pass for none.
+    is_asked = is_named or bool(sets) or bool(call.host.environ.get("NEURONCTL_PROFILE"))
+    request = request_of(call, reference, profile, python, sets, {}, None, None, False) if is_asked else None
     call.result = doctor(
         call,
         request,
@@ -244,7 +264,8 @@ def doctor_command(
         fix=fix,
         yes=yes,
         bundle=bundle,
-        watch_every_s=interval if watch else None,
+        is_watch=watch,
+        watch_every_s=interval,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from neuronctl.cli.invocation import Invocation
@@ -65,13 +65,13 @@ def doctor(
     fix: bool,
     yes: bool,
     bundle: str | None,
+    is_watch: bool,
     watch_every_s: float | None,
 ) -> Result | None:
     """Run the checks and say what is wrong; or list them, mend, write a bundle, or watch."""
-    _refuse_odd_pairs(watch=watch_every_s is not None, fix=fix, yes=yes, bundle=bundle, only=only)
     if list_all:
         return list_checks()
-    if watch_every_s is not None:
+    if is_watch:
         _watch(call, watch_every_s)
         return None
     if bundle is not None:
@@ -105,25 +105,34 @@ def doctor(
     )
 
 
-def _refuse_odd_pairs(*, watch: bool, fix: bool, yes: bool, bundle: str | None, only: Sequence[str]) -> None:
-    """Raise UsageError for flags of which one would silently do nothing."""
-    odd = None
-    if yes and not fix:
-        odd = ("--yes", "without --fix")
-    elif watch and (fix or bundle is not None or only):
-        odd = ("--watch", f"with {'--fix' if fix else '--check' if only else '--bundle'}")
-    if odd:
-        words = " ".join(odd)
-        raise UsageError(f"{words} does nothing", fix="leave one of them out", code="usage.odd-pair")
+# What a list and a live table have a use for; and flags that do nothing without another one.
+_BESIDE = {"--list": (), "--watch": ("--interval",)}
+_WITHOUT = {"--yes": "--fix", "--interval": "--watch"}
 
 
-def _watch(call: Invocation, every_s: float) -> None:
-    """Show the live table until ^C."""
+def refuse_odd_pairs(given: Mapping[str, bool]) -> None:
+    """Raise UsageError for flags of which one would silently do nothing; `given` says which were typed."""
+    for mode, beside in _BESIDE.items():
+        for flag, is_given in given.items():
+            if given[mode] and is_given and flag not in (mode, *beside):
+                raise _odd_pair(f"{mode} with {flag}")
+    for flag, needs in _WITHOUT.items():
+        if given[flag] and not given[needs]:
+            raise _odd_pair(f"{flag} without {needs}")
+
+
+def _odd_pair(words: str) -> UsageError:
+    return UsageError(f"{words} does nothing", fix="leave one of them out", code="usage.odd-pair")
+
+
+def _watch(call: Invocation, every_s: float | None) -> None:
+    """Show the live table until ^C, or until nobody reads any more."""
     from neuronctl.cli.watch import show_snapshots
-    from neuronctl.doctor.watch import watch
+    from neuronctl.doctor.watch import INTERVAL_S, watch
 
-    snapshots = watch(call.host, interval_s=every_s)
-    show_snapshots(snapshots, sys.stdout, environ=call.host.environ, as_json=call.as_json)
+    snapshots = watch(call.host, interval_s=INTERVAL_S if every_s is None else every_s)
+    with suppress(BrokenPipeError):  # as `| head -1`
+        show_snapshots(snapshots, sys.stdout, environ=call.host.environ, as_json=call.as_json)
     call.is_answered = True  # ^C is how it ends
 
 
@@ -189,10 +198,7 @@ def _mend(diagnosis: Diagnosis, call: Invocation, *, yes: bool) -> tuple[Mended,
 
 
 def _facts(call: Invocation, request: Request | None, python: str | None, *, offline: bool) -> Facts:
-    host = call.host
-    if offline:
-        host = replace(host, environ={**host.environ, "HF_HUB_OFFLINE": "1"})
-    return Facts(host, request=request, python=python, offline=offline)
+    return Facts(call.host, request=request, python=python, offline=offline)
 
 
 def run_doctor(call: Invocation, facts: Facts, *, only: Sequence[str], offline: bool) -> Diagnosis:
@@ -203,6 +209,12 @@ def run_doctor(call: Invocation, facts: Facts, *, only: Sequence[str], offline: 
         raise UsageError(
             f"--offline leaves out {', '.join(only)}, and nothing is left to look at",
             fix="leave --offline out",
+            code="usage.odd-pair",
+        )
+    if facts.request is None and (idle := [one.option for one in checks if one.needs_profile and only]):
+        raise UsageError(
+            f"--check {idle[0]} looks at a profile, and none is named",
+            fix=f"neuronctl doctor --check {idle[0]} --profile NAME",
             code="usage.odd-pair",
         )
     waiting = {one.name for one in checks}

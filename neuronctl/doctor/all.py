@@ -13,6 +13,7 @@ from neuronctl.doctor.checks import (
     host,
     hub,
     instance,
+    model,
     network_folders,
     ports,
     profile,
@@ -39,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     *network_folders.CHECKS,
     *store.CHECKS,
     *hub.CHECKS,
+    *model.CHECKS,
     *ports.CHECKS,
     *profile.CHECKS,
 )

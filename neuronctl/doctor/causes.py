@@ -67,6 +67,7 @@ CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
     "store.not-writable": ("artifact.cannot-be-compiled",),
     "store.no-locks": ("artifact.cannot-be-compiled",),
     "hub.unreachable": ("hub.bad-token", "hub.no-access", "model.download-failed"),
+    "model.not-here": ("model.not-downloaded", "model.download-forbidden"),
     "hub.model-unreachable": ("hub.unreachable", "hub.no-access", "model.download-failed"),
     "hub.bad-token": ("hub.no-access", "model.bad-token", "model.gated"),
     "hub.no-access": ("model.bad-token", "model.gated", "model.unknown"),

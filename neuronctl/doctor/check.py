@@ -81,7 +81,8 @@ class Check:
 
     `name` is one word or two; `finds` is all that it may find by itself, `rules` are those of a plan that it
     runs besides. `exit_code` is doctor's when an error of this check is the first. `asks` says whether it
-    needs the network, which `--offline` leaves out. `timeout_s` is how long it may take.
+    needs the network, which `--offline` leaves out. `timeout_s` is how long it may take. One that
+    `needs_profile` looks at nothing where none is named.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Check:
     exit_code: Exit = Exit.MACHINE_UNFIT
     asks: Asks = "machine"
     timeout_s: float = TIMEOUT_S
+    needs_profile: bool = False
 
     @property
     def subject(self) -> str:
@@ -113,11 +115,12 @@ def check(
     exit_code: Exit = Exit.MACHINE_UNFIT,
     asks: Asks = "machine",
     timeout_s: float = TIMEOUT_S,
+    needs_profile: bool = False,
 ) -> Callable[[Look], Check]:
     """Declare the function below as the check `name`."""
 
     def declare(look: Look) -> Check:
-        return Check(name, title, look, tuple(finds), tuple(rules), exit_code, asks, timeout_s)
+        return Check(name, title, look, tuple(finds), tuple(rules), exit_code, asks, timeout_s, needs_profile)
 
     return declare
 

@@ -100,6 +100,8 @@ class Diagnosis:
         looked = f"Looked at {', '.join(outcome.check.name for outcome in self.outcomes)} only"
         if len(self.unknown) == len(self.outcomes):
             return f"{looked}, and it could not be told: {self.unknown[0].says}."
+        if all(outcome.status == "not-here" for outcome in self.outcomes):
+            return f"{looked}, and there is nothing to look at: {self.outcomes[0].says}."
         if self.unknown:
             unknown = ", ".join(outcome.check.name for outcome in self.unknown)
             return f"{looked}, and found nothing that stops it; {unknown} could not be told."

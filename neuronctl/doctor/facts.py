@@ -69,7 +69,6 @@ class RememberingHost(Host):
     """
 
     inner: Host = field(default_factory=Host)
-    offline: bool = False
     _answers: dict[object, Once[object]] = field(default_factory=dict, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
@@ -122,7 +121,7 @@ class Facts:
         python: str | None = None,
         offline: bool = False,
     ) -> None:
-        self.host: Host = RememberingHost(host.environ, host.cwd, host.root, host, offline)
+        self.host: Host = RememberingHost(host.environ, host.cwd, host.root, host, offline=offline)
         self.request = request
         self.machine: Once[Machine] = Once(lambda: detect_machine(self.host))
         self.stack: Once[Stack] = Once(lambda: self._stack(python))

@@ -46,8 +46,10 @@ def _page(check: Check) -> str:
     parts.append(inspect.cleandoc(check.look.__doc__ or ""))
     asks = " It asks the network; `--offline` leaves it out." if check.asks == "network" else ""
     ends = f"; doctor ends with {int(check.exit_code)} where its error is the first" if _ends(check) else ""
+    profile = " --profile NAME" if check.needs_profile else ""
     parts.append(
-        f"Alone: `neuronctl doctor --check {check.option}`. It may take {check.timeout_s:g} s{ends}.{asks}"
+        f"Alone: `neuronctl doctor --check {check.option}{profile}`. "
+        f"It may take {check.timeout_s:g} s{ends}.{asks}"
     )
     if check.finds:
         parts.append("## What it may find")

@@ -10,6 +10,7 @@ from neuronctl.secret import hide_passwords
 
 ENDPOINT = "https://huggingface.co"
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+FLAG = "--offline"
 # What the client takes for true (huggingface_hub/constants.py).
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
@@ -56,7 +57,9 @@ def shown_endpoint(host: Host) -> str:
 
 
 def offline_by(host: Host) -> str | None:
-    """The variable that forbids to ask the hub, as `HF_HUB_OFFLINE=1`; None where none does."""
+    """What forbids to ask the hub: `--offline`, or a variable, as `HF_HUB_OFFLINE=1`; None if nothing."""
+    if host.offline:
+        return FLAG
     for name in _OFFLINE:
         if host.environ.get(name, "").upper() in _TRUE:
             return f"{name}={host.environ[name]}"
@@ -64,9 +67,14 @@ def offline_by(host: Host) -> str | None:
 
 
 def offline_error(what: str, variable: str) -> ModelNotResolved:
-    """The error for what is not here, where a variable, as `HF_HUB_OFFLINE=1`, forbids to ask the hub."""
+    """The error for what is not here, where offline_by's answer, `variable`, forbids to ask the hub."""
     return ModelNotResolved(
         what,
-        fix=f"unset {variable.partition('=')[0]}, or download it elsewhere and copy the hub's cache here",
+        fix=f"{online_again(variable)}, or download it elsewhere and copy the hub's cache here",
         code="model.not-downloaded",
     )
+
+
+def online_again(variable: str) -> str:
+    """What to type so that offline_by's answer, `variable`, no longer forbids anything."""
+    return f"leave {FLAG} out" if variable == FLAG else f"unset {variable.partition('=')[0]}"

@@ -534,3 +534,36 @@ def test_watch_as_lines_of_json(machine: Machine) -> None:
     said = running.end()
     for line in said.out.splitlines():
         assert len(json.loads(line)["devices"]) == 1
+
+
+def test_a_table_that_nobody_reads_any_more_is_no_failure(machine: Machine) -> None:
+    one = machine()
+    environ = {**one.env, "PATH": os.environ["PATH"]}
+    shell = 'set -o pipefail; "$0" "$@" | head -1'
+    words = (sys.executable, *one.program, "doctor", "--watch", "--interval", "0.2")
+    done = subprocess.run(
+        ["bash", "-c", shell, *words], env=environ, cwd=one.cwd, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--watch", "p.yaml"), "--watch with --profile"),
+        (("--watch", "--strict"), "--watch with --strict"),
+        (("--watch", "--check", "driver"), "--watch with --check"),
+        (("--interval", "2"), "--interval without --watch"),
+        (("--list", "--bundle", "F.zip"), "--list with --bundle"),
+        (("--list", "--watch"), "--list with --watch"),
+        (("--yes",), "--yes without --fix"),
+        (("--check", "profile"), "--check profile looks at a profile, and none is named"),
+        (("--check", "artifact", "--check", "driver"), "--check artifact looks at a profile"),
+        (("--profile", ""), "no profile is named"),
+        (("",), "no profile is named"),
+        (("--set", "garbage"), "no profile is named"),
+    ],
+)
+def test_words_that_would_do_nothing_are_refused(machine: Machine, words: tuple[str, ...], said: str) -> None:
+    quiet = () if {"--watch", "--list"} & set(words) else (QUIET,)
+    machine().run("doctor", *quiet, *words).expect(2, said)

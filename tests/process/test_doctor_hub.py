@@ -18,7 +18,7 @@ SECRET = "hf_of_a_reader_planted"
 # The checks as doctor runs them; the clock may be turned.
 PROGRAM = """
 import json, sys, time
-from neuronctl.doctor.checks import clock, hub
+from neuronctl.doctor.checks import clock, hub, model
 from neuronctl.doctor.facts import Facts
 from neuronctl.doctor.run import run_checks
 from neuronctl.host import Host
@@ -28,7 +28,7 @@ if ahead_s:
     Host.now = lambda self: time.time() + ahead_s
 request = Request(sys.argv[2]) if len(sys.argv) > 2 else None
 told = {}
-for one in run_checks((*hub.CHECKS, clock.clock), Facts(Host(), request=request)):
+for one in run_checks((*hub.CHECKS, *model.CHECKS, clock.clock), Facts(Host(), request=request)):
     findings = [[f.id, f.severity, f.message, f.fix, str(f.place)] for f in one.findings]
     seen = {"status": one.status, "says": one.says, "findings": findings, "data": dict(one.data)}
     told[one.check.name] = seen
@@ -85,6 +85,7 @@ def test_all_is_well(online: Terminal) -> None:
         "hub token": "ok",
         "clock": "ok",
         "hub access": "ok",
+        "model": "ok",
     }
     assert told["hub token"]["data"] == {"set": True, "from": "HF_TOKEN", "valid": True, "account": "reader"}
     assert told["hub access"]["data"]["asked"] == ["org/gated"]
@@ -191,5 +192,38 @@ def test_a_clock_that_is_an_hour_ahead(online: Terminal) -> None:
 
 def test_offline_nothing_is_asked(online: Terminal, hub: Hub) -> None:
     told = doctor(online, "./p.yaml", HF_HUB_OFFLINE="1", HF_TOKEN=SECRET)
-    assert {one["status"] for one in told.values()} == {"not-here"}
+    assert {name for name, one in told.items() if one["status"] != "not-here"} == {"model"}
     assert not hub.requests("*")
+
+
+def test_a_model_that_is_not_here_and_must_not_be_fetched(online: Terminal) -> None:
+    online.env["HF_HUB_OFFLINE"] = "1"
+    said = online.run("doctor", "p.yaml").expect(
+        41, "error model.not-here: org/small is not here, and HF_HUB_O"
+    )
+    assert "try: unset HF_HUB_OFFLINE, or download it elsewhere" in said.out
+    online.run("compile", "p.yaml").expect(41)
+    said = online.run("doctor", "p.yaml", env={"HF_HUB_OFFLINE": "0"}).expect(0)
+    online.run("models", "download", ID, env={"HF_HUB_OFFLINE": "0"}).expect(0)
+    online.run("doctor", "p.yaml").expect(0)
+
+
+def test_a_model_that_the_profile_forbids_to_fetch(online: Terminal) -> None:
+    write_profile(online, download="never")
+    said = online.run("doctor", "p.yaml", "--json").expect(41)
+    errors = [one for one in said.envelope["findings"] if one["severity"] == "error"]
+    assert [one["id"] for one in errors] == ["model.not-here"]
+    assert errors[0]["fix"].startswith("neuronctl models download org/small")
+    online.run("models", "download", ID).expect(0)
+    online.run("doctor", "p.yaml").expect(0)
+
+
+def test_offline_says_that_it_was_not_asked_and_blames_no_variable(online: Terminal) -> None:
+    """Of a model of which nothing is known there is no plan; of one that is known there is one."""
+    said = online.run("doctor", "p.yaml", "--offline").expect(1, "is not known: its plan cannot be made")
+    assert "leave --offline out" in said.out
+    online.run("plan", "p.yaml").expect(0)
+    again = online.run("doctor", "p.yaml", "--offline")
+    again.expect(0, "as far as could be checked", "org/small is not here, and --offline forbids to ask")
+    online.run("doctor", "p.yaml", "--offline", "--strict").expect(1)
+    assert "HF_HUB_OFFLINE" not in said.out + again.out

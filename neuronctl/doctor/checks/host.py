@@ -95,7 +95,13 @@ TAKEN = Trouble(
 
 
 # It waits for the plan, for which the hub may be asked.
-@check("compile memory", "Memory for compiling the profile", finds=(TAKEN,), timeout_s=PLAN_S)
+@check(
+    "compile memory",
+    "Memory for compiling the profile",
+    finds=(TAKEN,),
+    timeout_s=PLAN_S,
+    needs_profile=True,
+)
 def compile_memory(facts: Facts) -> Seen:
     """What compiling the profile for Neuron is estimated to take, against what is free now.
 

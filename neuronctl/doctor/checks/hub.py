@@ -160,6 +160,7 @@ NO_ACCESS = Trouble(
     exit_code=Exit.MODEL_NOT_RESOLVED,
     asks="network",
     timeout_s=QUESTIONS_S,
+    needs_profile=True,
 )
 def access(facts: Facts) -> Seen:
     """The model, the draft and the adapters of the profile that are not on this machine: may they be had.

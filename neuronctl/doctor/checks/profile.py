@@ -7,10 +7,24 @@ from contextlib import suppress
 from neuronctl.doctor.check import CannotTell, NotHere, Seen, Trouble, check
 from neuronctl.doctor.diagnosis import PROFILE
 from neuronctl.doctor.facts import FACTS_S, PLAN_S, Facts
-from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, Exit, MachineUnfit, NeuronctlError
+from neuronctl.errors import (
+    ArtifactDamaged,
+    ArtifactDrifted,
+    Exit,
+    MachineUnfit,
+    ModelNotResolved,
+    NeuronctlError,
+)
+from neuronctl.model.hub_place import FLAG, offline_by
 
 
-@check(PROFILE, "The profile that is to run", exit_code=Exit.ANSWER_IS_NO, timeout_s=PLAN_S)
+@check(
+    PROFILE,
+    "The profile that is to run",
+    exit_code=Exit.ANSWER_IS_NO,
+    timeout_s=PLAN_S,
+    needs_profile=True,
+)
 def profile(facts: Facts) -> Seen:
     """The whole plan of `--profile NAME`, with all that its [rules](../rules.md) find.
 
@@ -19,7 +33,12 @@ def profile(facts: Facts) -> Seen:
     check may, `neuronctl plan` does it without a limit. Where there is no plan because of an error, doctor
     ends with the number of that error.
     """
-    plan = facts.plan()
+    try:
+        plan = facts.plan()
+    except ModelNotResolved as error:
+        if offline_by(facts.host) != FLAG or error.error_code != "model.not-downloaded":
+            raise
+        raise CannotTell(f"cannot be made: {error.what}; leave {FLAG} out") from None
     if plan is None:
         raise NotHere("no profile is named; --profile NAME asks whether one can run")
     data: dict[str, object] = {
@@ -100,6 +119,7 @@ CANNOT_COMPILE = Trouble(
     finds=(MISS, NO_COMPILE, DAMAGED, CANNOT_COMPILE),
     exit_code=Exit.CACHE_MISS,
     timeout_s=PLAN_S,
+    needs_profile=True,
 )
 def artifact(facts: Facts) -> Seen:
     """Whether the store, or the folder that the profile names, has the artifact of the profile's plan.
