@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import neuronctl
 from neuronctl.artifacts.store import Store
 from neuronctl.doctor.distribution import list_distributions
+from neuronctl.doctor.known_key import spoken_keys
 from neuronctl.doctor.known_secret import known_secrets
 from neuronctl.doctor.shown_variable import list_variables
 from neuronctl.doctor.tail import read_tail
@@ -44,7 +45,6 @@ _MANIFEST_BYTES = 4 << 20
 _FILES_SHOWN = 50
 _DMESG_LINES = 300
 _NEURON_LS_S = 10.0
-_KEY = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass
@@ -123,24 +123,13 @@ def _text(host: Host, path: str, most: int, note: Callable[[str], None]) -> str:
 
 def _keys(value: object, host: Host) -> set[str]:
     """The keys of artifacts: those that the store has, and those that doctor speaks of."""
-    found = set(_spoken_of(value))
+    found = set(spoken_keys(value))
     with suppress(UsageError, OSError):
         layout = Store.open(host).layout
         for folder in (layout.artifacts, layout.quarantine):
             with suppress(FileNotFoundError):
                 found |= {name.partition(".")[0] for name in os.listdir(folder)}
     return found
-
-
-def _spoken_of(value: object, name: str = "") -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _spoken_of(inner, str(key))
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _spoken_of(inner, name)
-    elif name == "key" and isinstance(value, str) and _KEY.fullmatch(value):
-        yield value
 
 
 def _versions(host: Host, stack: Stack | None, note: Callable[[str], None]) -> str:

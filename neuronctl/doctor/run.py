@@ -5,16 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from neuronctl.doctor.check import CannotTell, Check, NotHere, Outcome, Status, status_of
 from neuronctl.doctor.facts import Facts
+from neuronctl.doctor.told import tell_outcomes
 from neuronctl.errors import NeuronctlError, ProfileErrors
 from neuronctl.machine.reading import NoAnswer
 from neuronctl.result import Finding
-from neuronctl.secret import hide_passwords
 
 OnEnd = Callable[[Outcome], None]
 
@@ -22,7 +21,9 @@ OnEnd = Callable[[Outcome], None]
 def run_checks(
     checks: Sequence[Check], facts: Facts, *, on_end: OnEnd = lambda outcome: None
 ) -> tuple[Outcome, ...]:
-    """Run every check; the outcomes in the order of `checks`. `on_end` hears of each as it ends.
+    """Run every check; the outcomes in the order of `checks`, as they may be shown (told.py).
+
+    `on_end` hears of each as it ends, of its words as they were.
 
     One that takes longer than it may is left behind in its thread: as where a driver or a server of files
     hangs, its call to the kernel cannot be interrupted. The threads do not keep the process from ending.
@@ -51,15 +52,14 @@ def run_checks(
         for outcome in new.values():
             on_end(outcome)
         outcomes |= new
-    return tuple(outcomes[number] for number in range(len(checks)))
+    return tell_outcomes([outcomes[number] for number in range(len(checks))], facts.host)
 
 
 def _run_one(check: Check, facts: Facts) -> Outcome:
     begun = time.monotonic()
 
     def ended(status: Status, says: str, findings: tuple[Finding, ...] = ()) -> Outcome:
-        told = tuple(_in_one_line(finding) for finding in findings)
-        return Outcome(check, status, _one_line(says), told, took_s=time.monotonic() - begun)
+        return Outcome(check, status, says, findings, took_s=time.monotonic() - begun)
 
     try:
         return _look(check, facts, ended)
@@ -71,9 +71,7 @@ def _run_one(check: Check, facts: Facts) -> Outcome:
         findings = tuple(_as_finding(one) for one in _each(error))
         return replace(ended("error", findings[0].message, findings), failed_with=error.exit_code)
     except Exception as error:  # one broken check must not hide what the others found
-        return ended(
-            "cannot-tell", hide_passwords(f"a mistake of neuronctl's: {type(error).__name__}: {error}")
-        )
+        return ended("cannot-tell", f"a mistake of neuronctl's: {type(error).__name__}: {error}")
 
 
 def _look(check: Check, facts: Facts, ended: Callable[..., Outcome]) -> Outcome:
@@ -85,26 +83,7 @@ def _look(check: Check, facts: Facts, ended: Callable[..., Outcome]) -> Outcome:
         return ended(status_of(findings) if findings else "cannot-tell", str(reason), findings)
     findings = (*seen.findings, *facts.obey(check.rules))
     outcome = ended(status_of(findings), seen.says, findings)
-    return replace(outcome, data=_hidden(seen.data), remedies=seen.remedies)
-
-
-def _one_line(text: str) -> str:
-    """`text` without passwords of addresses, and without what could forge further lines on a terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in hide_passwords(text))
-
-
-def _in_one_line(finding: Finding) -> Finding:
-    fix = None if finding.fix is None else _one_line(finding.fix)
-    return replace(finding, message=_one_line(finding.message), fix=fix)
-
-
-def _hidden(value: Any) -> Any:
-    """Plain data without the passwords of addresses in it."""
-    if isinstance(value, str):
-        return hide_passwords(value)
-    if isinstance(value, Mapping):
-        return {name: _hidden(inner) for name, inner in value.items()}
-    return [_hidden(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+    return replace(outcome, data=seen.data, remedies=seen.remedies)
 
 
 def _late(check: Check) -> Outcome:
@@ -118,4 +97,4 @@ def _each(error: NeuronctlError) -> Sequence[NeuronctlError]:
 
 
 def _as_finding(error: NeuronctlError) -> Finding:
-    return Finding(error.error_code, "error", hide_passwords(error.what), error.fix, None, error.place)
+    return Finding(error.error_code, "error", error.what, error.fix, None, error.place)

@@ -9,7 +9,8 @@ from neuronctl.doctor.facts import Facts
 from neuronctl.errors import NeuronctlError, Place
 from neuronctl.neuron.variables import is_neurons
 from neuronctl.profile.variable import removal, variable_place
-from neuronctl.secret import HIDDEN, hide_passwords, is_secret
+from neuronctl.redaction.redaction import Redaction
+from neuronctl.secret import HIDDEN, is_secret
 
 # So much of a value is shown.
 _SHOWN = 80
@@ -28,7 +29,7 @@ class Said:
         """The value for a message: never a secret, never long."""
         if is_secret((self.name,), self.value):
             return HIDDEN
-        text = hide_passwords(self.value)
+        text = Redaction(()).text(self.value)  # before it is cut: half of a secret is not known for one
         return (text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}...") or "empty"
 
     @property

@@ -9,7 +9,6 @@ from neuronctl.doctor.check import Seen, Trouble, check
 from neuronctl.doctor.facts import Facts
 from neuronctl.doctor.said import Said, find_said, is_set
 from neuronctl.result import Finding
-from neuronctl.secret import hide_passwords
 from neuronctl.stack.installation import IMPORT_NAMES
 
 _LIBRARIES = "/opt/aws/neuron/lib"
@@ -46,7 +45,7 @@ def search_paths(facts: Facts) -> Seen:
     if is_set(said, "PYTHONPATH"):
         found += _hidden_packages(said["PYTHONPATH"], facts)
     here = [said[name] for name in ("LD_LIBRARY_PATH", "PYTHONPATH") if is_set(said, name)]
-    data: dict[str, object] = {one.name: hide_passwords(one.value) for one in here}
+    data: dict[str, object] = {one.name: one.value for one in here}
     return Seen(", ".join(f"{one.name}={one.shown}" for one in here) or "neither is set", tuple(found), data)
 
 

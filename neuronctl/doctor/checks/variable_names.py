@@ -10,7 +10,7 @@ from neuronctl.doctor.said import Said, neuron_variables
 from neuronctl.neuron.variables import Variable, find_variable, nearest_variable
 from neuronctl.result import Finding
 from neuronctl.rules import native_environment
-from neuronctl.secret import HIDDEN, hide_passwords, is_secret
+from neuronctl.secret import HIDDEN, is_secret
 from neuronctl.stack.version import at_least
 
 # Which rule says that these have no effect, so that it is not said twice.
@@ -65,14 +65,15 @@ def variable_names(facts: Facts) -> Seen:
     """
     found, backend = neuron_variables(facts), facts.backend
     data: dict[str, object] = {
-        "variables": {
-            one.name: {
-                "value": HIDDEN if is_secret((one.name,), one.value) else hide_passwords(one.value),
+        "variables": [
+            {
+                "name": one.name,
+                "value": HIDDEN if is_secret((one.name,), one.value) else one.value,
                 "from": str(one.place) if one.place else "environment",
                 "known": find_variable(one.name) is not None,
             }
             for one in found
-        }
+        ]
     }
     if not found:
         return Seen("none of Neuron's is set", data=data)

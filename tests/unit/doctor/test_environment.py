@@ -239,9 +239,15 @@ def test_the_data_hides_what_looks_secret(tmp_path: Path) -> None:
         outcome = look(check, tmp_path, environ)
         assert "planted" not in repr(outcome), check.name
     data = look(variable_names, tmp_path, environ).data["variables"]
-    assert isinstance(data, dict)
-    assert data["HF_TOKEN"] == {"value": "(hidden)", "from": "environment", "known": True}
-    assert data["NEURON_API_KEY"]["known"] is False
+    assert isinstance(data, list)
+    told = {one["name"]: one for one in data}
+    assert told["HF_TOKEN"] == {
+        "name": "HF_TOKEN",
+        "value": "(hidden)",
+        "from": "environment",
+        "known": True,
+    }
+    assert told["NEURON_API_KEY"]["known"] is False
 
 
 def test_a_stack_that_cannot_be_asked_leaves_the_names(tmp_path: Path) -> None:
