@@ -56,9 +56,10 @@ class Said:
 
 @dataclass
 class Bencher:
-    """Somebody who measures, with a home and a working folder of their own."""
+    """Somebody who measures, with a home and a working folder of their own, and the Python that sends."""
 
     folder: Path
+    python: str = sys.executable
 
     def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
         """`neuronctl bench WORDS`, in the background."""
@@ -80,7 +81,7 @@ class Bencher:
         return {
             "HOME": str(self.folder),
             "NEURONCTL_HOME": str(self.folder / "home"),
-            "NEURONCTL_PYTHON": sys.executable,
+            "NEURONCTL_PYTHON": self.python,
             "PYTHONPATH": str(PROJECT),
             "COLUMNS": "100",
         }

@@ -1,4 +1,4 @@
-"""`neuronctl bench` with the real `vllm bench serve`, against a server whose times are known."""
+"""`neuronctl bench` against a server whose times are known; one test has the real `vllm bench serve` send."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import pytest
 
 from neuronctl.bench.result_file import read_result
 from tests.process.reference import TOKENIZER, Bencher, reference_server
-
-pytestmark = pytest.mark.engine
+from tests.process.terminal import make_python
 
 
 @pytest.fixture
 def bencher(tmp_path: Path) -> Bencher:
-    return Bencher(tmp_path)
+    """Somebody with a small `vllm bench serve`, which starts at once."""
+    return Bencher(tmp_path, str(make_python(tmp_path / "bin")))
 
 
-def test_a_result_is_kept_told_drawn_and_gated(bencher: Bencher) -> None:
+@pytest.mark.engine
+def test_a_result_is_kept_told_drawn_and_gated(tmp_path: Path) -> None:
+    bencher = Bencher(tmp_path)
     (bencher.folder / "prompts.jsonl").write_text('{"prompt": "w1 w2 w3", "output_tokens": 3}\n' * 4)
     with reference_server() as (url, _):
         said = bencher.measure(
