@@ -277,6 +277,11 @@ _TEXTS = {
     "arrow": "api_key -> {}",
     "wide spaces": "password:        {}",
     "tab": "password\t{}",
+    "one blank": "passwd {}",
+    "one blank of rails": "SECRET_KEY_BASE {}",
+    "one blank in a line": "2026-01-02 INFO ssh-pass {} was given",
+    "two words": "Enter pass phrase: {}",
+    "two words in a configuration": 'pass phrase = "{}"',
 }
 
 

@@ -63,7 +63,7 @@ _VARIABLE_NAME = re.compile(r"[A-Z][A-Z0-9_]{2,60}")
 _NUMBERED = re.compile(r"(?i)(?:.*[_-])?token[_-]?ids?")
 # What a table's column is called, or what one says of a secret without telling it.
 _STRONG = re.compile(
-    r"(?i)(?:[a-z0-9]+[_.-])*(?:password|passwd|passphrase|secret)|(?:[a-z0-9]+[_.-])+(?:key|token|pwd|pass|credential)|api_?key"
+    r"(?i)(?:[a-z0-9]+[_.-])*(?:password|passwd|passphrase|secret|secret_key_base)|(?:[a-z0-9]+[_.-])+(?:key|token|pwd|pass|credential)|api_?key"
 )
 
 

@@ -95,6 +95,13 @@ _BELOW = re.compile(
 _TOLD = re.compile(
     r"(?i)\b(?P<name>passphrase|password|passwd|secret|token|api[ _-]key)\s+(?:is[ \t]+|(?=[\"']))"
 )
+# The name in two words.
+_TWO_WORDS = re.compile(r"(?i)\b(?P<name>pass[ \t](?:phrase|word|code))[\"']?[ \t]*[:=][ \t]*(?=\S)")
+# A strong name, one blank and what no person would say: letters and digits.
+_SPACED = re.compile(
+    r"(?<![A-Za-z0-9_.-])(?P<name>[A-Za-z][A-Za-z0-9_.-]{2,100})[ \t]"
+    r"(?![\"'`/.~(\[{<])(?=[^\s]*[A-Za-z])(?=[^\s]*\d)(?=[^\s]{6})"
+)
 _PROMPT = re.compile(r"(?i)\b(?P<name>password|passphrase) for [^\n]{1,200}?:[ \t]+(?=\S)")
 
 _SURE: tuple[re.Pattern[str], ...] = (
@@ -111,7 +118,13 @@ def hide_named(text: str, is_plain: Callable[[str], bool]) -> str:
         text = _hide(
             before, text, is_secret_name, lambda name, value: is_plain_value(name, value) or is_plain(value)
         )
-    for before, is_named in ((_CELL, is_strong_name), (_TOLD, is_secret_name), (_BELOW, is_secret_name)):
+    for before, is_named in (
+        (_CELL, is_strong_name),
+        (_SPACED, is_strong_name),
+        (_TWO_WORDS, _is_any),
+        (_TOLD, is_secret_name),
+        (_BELOW, is_secret_name),
+    ):
         text = _hide(
             before,
             text,
@@ -119,6 +132,11 @@ def hide_named(text: str, is_plain: Callable[[str], bool]) -> str:
             lambda _, value: looks_like_words(value.strip(".,;:!?\"'")) or is_plain_value(_, value),
         )
     return text
+
+
+def _is_any(name: str) -> bool:
+    """Where the pattern itself knows the name."""
+    return bool(name)
 
 
 def _hide(

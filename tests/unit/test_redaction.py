@@ -90,6 +90,7 @@ def test_tokens_by_their_look(token: str, frame: str) -> None:
         "Avg prompt throughput: 10.0 tokens/s, Running: 2 reqs, KV cache usage: 3.1%",
         "max_num_batched_tokens=8192 num_key_value_heads=8 eos_token_id=2 hf_overrides={} hf_token=None",
         "KeyError: 'lm_head.weight'",
+        "the password must have 8 characters; kubectl get secret /var/run/secrets/token1 of api_key v1",
         "hf_hub_download hf-transfer 0.1.9 task-A1234567 disk-1-of-20 sk-learn",
         "GET http://127.0.0.1:8000/v1/models@main 200 OK",
         "NEURON_RT_VISIBLE_CORES=0-3 PATH=/usr/bin:/bin NEURON_CC_FLAGS=--model-type transformer -O1",
