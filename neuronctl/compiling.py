@@ -11,7 +11,7 @@ from neuronctl.artifacts.store import Store
 from neuronctl.building import build, wait_teller
 from neuronctl.errors import ArtifactDamaged, ArtifactDrifted, CacheMiss, UsageError
 from neuronctl.host import Host
-from neuronctl.named_folder import check_named, compile_named, is_filled, named_folder
+from neuronctl.named_folder import check_named, compile_named, demand_fit, is_filled, named_folder
 from neuronctl.plan.plan import Plan
 from neuronctl.result import Message, Tell
 from neuronctl.runs import open_run
@@ -147,13 +147,9 @@ def _in_named_folder(
     """The output in the folder that the user named: as it is, or compiled into it where it is empty."""
     began = host.monotonic()
     policy = plan.profile.shape.artifacts.policy
-    if policy == "always" and is_filled(folder):
-        raise UsageError(
-            f"--policy always: {folder} is yours, and is not overwritten",
-            fix="name another folder, or an empty one",
-        )
+    demand_fit(policy, folder)
     if policy == "cached-only" and not is_filled(folder):
-        raise CacheMiss(f"nothing is compiled in {folder}", fix=f"neuronctl compile {plan.retyped}")
+        raise CacheMiss(f"nothing is compiled in {folder}", fix=how_to_compile(plan))
     built, log = None, None
     if not is_filled(folder):
         with open_run(host, plan.profile.name, "compile") as run:
@@ -199,9 +195,15 @@ def miss(plan: Plan, host: Host) -> CacheMiss:
         what += f"; and {len(nearest[1]) - 3} more" if len(nearest[1]) > 3 else ""
     return CacheMiss(
         what,
-        fix=f"neuronctl compile {plan.retyped}",
+        fix=how_to_compile(plan),
         details=details,
     )
+
+
+def how_to_compile(plan: Plan) -> str:
+    """What to type so that it is compiled, also where the profile itself forbids that."""
+    policy = "--policy auto " if plan.profile.shape.artifacts.policy == "cached-only" else ""
+    return f"neuronctl compile {policy}{plan.retyped}"
 
 
 def tell_why(plan: Plan, host: Host, tell: Tell) -> None:

@@ -89,6 +89,24 @@ def check_named(plan: Plan, folder: Path, tell: Tell) -> None:
         tell(Message(f"{folder} differs in {one}"))
 
 
+def demand_fit(policy: str, folder: Path) -> None:
+    """Raise UsageError where the policy is to compile always, and the folder has something in it."""
+    if policy == "always" and is_filled(folder):
+        raise UsageError(
+            f"--policy always: {folder} is yours, and is not overwritten",
+            fix="name another folder, or an empty one",
+        )
+
+
+def demand_fillable(folder: Path) -> None:
+    """Raise UsageError for the root of a file system, where nothing can be compiled in one step."""
+    if os.path.ismount(folder):
+        raise UsageError(
+            f"{folder} is the root of a file system, in whose place nothing can be put in one step",
+            fix=f"name a folder in it, such as {folder / 'compiled'}",
+        )
+
+
 def compile_named(
     plan: Plan, host: Host, folder: Path, log: Path, tell: Tell, *, lock_timeout_s: float | None = None
 ) -> Built | None:
@@ -102,11 +120,7 @@ def compile_named(
     from neuronctl.artifacts.lock import lock
     from neuronctl.artifacts.stage import close_stage, make_stage
 
-    if os.path.ismount(folder):
-        raise UsageError(
-            f"{folder} is the root of a file system, in whose place nothing can be put in one step",
-            fix=f"name a folder in it, such as {folder / 'compiled'}",
-        )
+    demand_fillable(folder)
     timeout_s = LOCK_TIMEOUT_S if lock_timeout_s is None else lock_timeout_s
     what = f"compile {plan.profile.name}"
     beside = folder.parent

@@ -85,13 +85,16 @@ def _unfit(error: OSError, root: Path, foreign: bool, is_named: bool) -> Machine
     known = _WORDS.get(error.errno)
     if known is None:
         return None
-    why, fix = known
+    why: str = known[0]
+    fix: str | None = known[1]
     path = Path(named or root)
     full = error.errno in _FULL
     free = free_bytes(root)
     said = f"{path}: {why}" + (f"; {say_bytes(free)} free" if full and free else "")
     if (obstacle := _obstacle(error.errno, path)) is not None:
         said = obstacle.why
+    elif error.errno in _CLOSED and not path.is_relative_to(root if is_named else root.parent.parent):
+        fix = None  # what lies above its place is not this user's to open
     first = obstacle.fix if obstacle is not None else fix
     return MachineUnfit(
         f"{_whose(is_named)} cannot be used: {said}.",

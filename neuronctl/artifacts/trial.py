@@ -55,7 +55,7 @@ def try_out(root: Path) -> Trial:
     except MachineUnfit as closed:
         return Trial(place, closed=closed)
     try:
-        with using(place):
+        with using(root):
             folder = _make_folder(place)
     except MachineUnfit as refusal:
         return Trial(place, refusal=refusal)
@@ -71,6 +71,34 @@ def try_out(root: Path) -> Trial:
         return Trial(place, unlinked=_try_link(file), unlocked=_try_lock(file))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def try_beside(folder: Path) -> MachineUnfit | None:
+    """Why nothing could be compiled into `folder`, which the user named: no way to it, no writing, no locks.
+
+    It is filled aside and renamed: files are made beside it. Raises OSErrors that disk.py has no words for.
+    """
+    try:
+        place = nearest_existing(folder.parent)
+        with using(folder, named=True):
+            made = _make_folder(place)
+    except MachineUnfit as refusal:
+        return refusal
+    try:
+        file = made / "file"
+        with using(folder, named=True):
+            file.write_bytes(b"neuronctl\n")
+        unlocked = _try_lock(file)
+    except MachineUnfit as refusal:
+        return refusal
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    if unlocked is None:
+        return None
+    return MachineUnfit(
+        f"files in {place} cannot be locked ({unlocked}), without which nothing is compiled into {folder}",
+        fix="mount it with locks (Lustre: -o flock; NFS: without nolock), or name another folder",
+    )
 
 
 def _look_into(layout: Layout) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,59 @@ def test_a_place_that_cannot_be_a_folder(instance: NeuronTerminal) -> None:
     for place in ("file", "file/below"):
         said = instance.run("compile", "p.yaml", env={VARIABLE: str(instance.folder / place)})
         said.expect(30, "a file stands where a folder should be")
+
+
+def test_doctor_says_what_a_serve_would_end_with(instance: NeuronTerminal) -> None:
+    (instance.folder / "file").write_text("")
+    places = {
+        "/dev/null": (30, "a device stands where a folder should be"),
+        "file/below": (30, "a file stands where a folder should be"),
+        str(instance.model): (12, "holds other things"),
+        "/": (12, "holds other things"),
+    }
+    for place, (code, words) in places.items():
+        env = {VARIABLE: str(instance.folder / place)}
+        instance.run("doctor", "p.yaml", "--offline", env=env).expect(code, words)
+        instance.run("compile", "p.yaml", env=env).expect(code, words)
+
+
+def test_doctor_on_a_folder_that_fits_or_can_be_filled(named: NeuronTerminal) -> None:
+    named.run("doctor", "p.yaml", "--offline").expect(
+        0, f"compiled in the folder that the user names, {folder(named)}"
+    )
+    empty = {VARIABLE: str(named.folder / "not" / "there yet")}
+    said = named.run("doctor", "p.yaml", "--offline", "--all", env=empty)
+    said.expect(0, "artifact.not-compiled: nothing is compiled in")
+    assert not (named.folder / "not").exists()
+    assert sorted(path.name for path in named.folder.iterdir() if path.name.startswith(".trial")) == []
+    (named.cwd / "p.yaml").write_text(
+        (named.cwd / "p.yaml").read_text().replace("num_seqs: 4", "num_seqs: 2")
+    )
+    named.run("doctor", "p.yaml", "--offline").expect(11, "max_num_seqs")
+
+
+def test_doctor_on_a_folder_of_a_disk_that_is_read_only(instance: NeuronTerminal) -> None:
+    disk = instance.folder / "disk"
+    disk.mkdir()
+    options = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(options, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        env = {VARIABLE: str(disk / "mine")}
+        for command in ("doctor", "compile"):
+            instance.run(command, "p.yaml", env=env).expect(30, str(disk), "it is read-only")
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("place", [None, "empty"])
+def test_where_the_profile_forbids_to_compile_what_is_to_be_typed_compiles(
+    instance: NeuronTerminal, place: str | None
+) -> None:
+    if place:
+        instance.env[VARIABLE] = str(instance.folder / place)
+    instance.profile("artifacts: {policy: cached-only}")
+    instance.run("doctor", "p.yaml", "--offline").expect(10, "try: neuronctl compile --policy auto p.yaml")
+    instance.run("compile", "p.yaml").expect(10, "try: neuronctl compile --policy auto p.yaml")
+    instance.run("compile", "--policy", "auto", "p.yaml").expect(0)
+    instance.run("doctor", "p.yaml", "--offline").expect(0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuronctl.doctor.check import CannotTell, NotHere, Seen, Trouble, check
 from neuronctl.doctor.diagnosis import PROFILE
@@ -16,6 +19,9 @@ from neuronctl.errors import (
     NeuronctlError,
 )
 from neuronctl.model.hub_place import FLAG, offline_by
+
+if TYPE_CHECKING:
+    from neuronctl.plan.plan import Plan
 
 
 @check(
@@ -124,10 +130,10 @@ CANNOT_COMPILE = Trouble(
 def artifact(facts: Facts) -> Seen:
     """Whether the store, or the folder that the profile names, has the artifact of the profile's plan.
 
-    A miss is no error unless the policy is `cached-only`, or nothing can be compiled into the store. How long
-    a compile may take, `neuronctl plan` tells.
+    A miss is no error unless the policy is `cached-only`, or nothing can be compiled into the store, or into
+    that folder. How long a compile may take, `neuronctl plan` tells.
     """
-    from neuronctl.compiling import look_up
+    from neuronctl.compiling import how_to_compile, look_up
     from neuronctl.named_folder import named_folder
 
     try:
@@ -137,11 +143,11 @@ def artifact(facts: Facts) -> Seen:
     if plan is None:
         raise NotHere("no profile is named")
     data: dict[str, object] = {"key": plan.key}
-    if (folder := named_folder(plan, facts.host)) is not None:
-        return Seen(f"in the folder that the user names, {folder}", data={**data, "folder": str(folder)})
     policy = plan.profile.shape.artifacts.policy
     if policy == "never":
         raise NotHere("the policy is never: nothing is kept")
+    if (folder := named_folder(plan, facts.host)) is not None:
+        return _in_named_folder(plan, folder, {**data, "folder": str(folder)})
     try:
         found = look_up(plan, facts.host)
     except (ArtifactDamaged, ArtifactDrifted) as error:
@@ -159,12 +165,37 @@ def artifact(facts: Facts) -> Seen:
     if policy == "cached-only":
         finding = NO_COMPILE(
             f"{words}, and the policy cached-only forbids to compile",
-            fix=f"neuronctl compile {plan.retyped}, or --policy auto",
+            fix=how_to_compile(plan),
         )
     else:
         _demand_store(facts, words)
         finding = MISS(f"{words}: the first serve compiles", fix=f"neuronctl compile {plan.retyped}")
     return Seen("not compiled yet", (finding,), data=data)
+
+
+def _in_named_folder(plan: Plan, folder: Path, data: Mapping[str, object]) -> Seen:
+    """What a compile or a serve would find there. Raises the errors that they would end with."""
+    from neuronctl.artifacts.trial import try_beside
+    from neuronctl.compiling import how_to_compile
+    from neuronctl.named_folder import check_named, demand_fillable, demand_fit, is_filled
+
+    policy = plan.profile.shape.artifacts.policy
+    demand_fit(policy, folder)
+    if is_filled(folder):
+        check_named(plan, folder, lambda told: None)
+        return Seen(f"compiled in the folder that the user names, {folder}", data={**data, "compiled": True})
+    data = {**data, "compiled": False}
+    words = f"nothing is compiled in {folder}"
+    if policy == "cached-only":
+        finding = NO_COMPILE(
+            f"{words}, and the policy cached-only forbids to compile", fix=how_to_compile(plan)
+        )
+        return Seen("not compiled yet", (finding,), data=data)
+    demand_fillable(folder)
+    if (obstacle := try_beside(folder)) is not None:
+        raise obstacle
+    finding = MISS(f"{words}: the first serve compiles", fix=how_to_compile(plan))
+    return Seen(f"not compiled yet in {folder}", (finding,), data=data)
 
 
 def _demand_store(facts: Facts, why: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +44,8 @@ FULL = Trouble(
 NOT_WRITABLE = Trouble(
     "store.not-writable",
     "warning",
-    "The store cannot be written. What is compiled can be served, and nothing new can be compiled.",
+    "The store cannot be written. What is compiled can be served, and nothing new can be compiled: an error "
+    "where nothing is compiled, and none where a folder of the user's own takes the store's place.",
     "neuronctl/artifacts/build.py; Linux, errno(3): EROFS, EACCES",
 )
 NO_LOCKS = Trouble(
@@ -86,14 +87,17 @@ def store(facts: Facts) -> Seen:
         return Seen(f"{root}: cannot be looked into", (finding,), data={**data, "writable": False})
     if trial.refusal is not None:
         trouble = FULL if trial.refusal.error_code == FULL.id else NOT_WRITABLE
+        is_useless = _is_useless(facts)
+        left = "Nothing is compiled, and nothing can be" if is_useless else _SERVABLE
         finding = trouble(
-            f"{trial.refusal.what.rstrip('.')}. What is compiled can be served, and nothing new compiled",
-            fix=(trial.refusal.fix or "").rstrip("."),
+            f"{trial.refusal.what.rstrip('.')}. {left}", fix=(trial.refusal.fix or "").rstrip(".")
         )
+        finding = replace(finding, severity="error") if is_useless else finding
         return Seen(f"{where}: cannot be written", (finding,), data={**data, "writable": False})
     findings: list[Finding] = []
     if trial.no_compile is not None:
-        findings.append(NO_LOCKS(trial.no_compile.what, fix=trial.no_compile.fix))
+        finding = NO_LOCKS(trial.no_compile.what, fix=trial.no_compile.fix)
+        findings.append(replace(finding, severity="error") if _is_useless(facts) else finding)
     if trial.unlinked:
         findings.append(
             NO_LINKS(
@@ -105,6 +109,22 @@ def store(facts: Facts) -> Seen:
         )
     data |= {"writable": True, "hard_links": not trial.unlinked, "locks": not trial.unlocked}
     return Seen(where, tuple(findings), data=data)
+
+
+_SERVABLE = "What is compiled can be served, and nothing new compiled"
+
+
+def _is_useless(facts: Facts) -> bool:
+    """Whether a store into which nothing can be compiled has nothing to serve either.
+
+    Of a profile its check `artifact` says it: it may name a folder of its own.
+    """
+    if facts.request is not None or facts.environ.get("NEURON_COMPILED_ARTIFACTS"):
+        return False
+    try:
+        return not Store.open(facts.host).artifacts()
+    except NeuronctlError:
+        return False
 
 
 DAMAGED = Trouble(

@@ -28,6 +28,8 @@ from neuronctl.doctor.facts import Facts
 from neuronctl.doctor.run import run_checks
 from neuronctl.errors import LockTimedOut
 from neuronctl.host import Host
+from neuronctl.pipeline import Request
+from tests.plan_sample import sample_host
 
 FILES = {"model.pt": b"m" * 1000, "weights/tp0": b"w" * 500}
 
@@ -156,19 +158,49 @@ def test_a_file_behind_a_link_is_named(facts: Facts, tmp_path: Path) -> None:
         (errno.ENOSPC, "no space", "store.full"),
     ],
 )
+@pytest.mark.parametrize("is_empty", [False, True])
 def test_a_store_that_cannot_be_written(
-    facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str, found: str
+    facts: Facts,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    words: str,
+    found: str,
+    is_empty: bool,
 ) -> None:
+    if not is_empty:
+        compiled(store)
+
     def refuse(*args: object, **kwargs: object) -> str:
-        raise OSError(number, os.strerror(number), str(tmp_path / ".trial-x"))
+        raise OSError(number, os.strerror(number), str(store.root / ".trial-x"))
 
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     seen = place.look(facts)
     [finding] = seen.findings
-    assert (finding.id, finding.severity, seen.data["writable"]) == (found, "warning", False)
+    severity = "error" if is_empty else "warning"
+    assert (finding.id, finding.severity, seen.data["writable"]) == (found, severity, False)
     assert words in finding.message
     assert ".trial" not in finding.message
-    assert "can be served" in finding.message
+    assert ("Nothing is compiled" in finding.message) is is_empty
+    assert ("can be served" in finding.message) is not is_empty
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_empty_store_that_is_not_needed_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    """A folder of the user's own takes its place; of a profile the check of its artifact tells."""
+
+    def refuse(*args: object, **kwargs: object) -> str:
+        raise OSError(errno.EACCES, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    environ = {"NEURONCTL_HOME": str(tmp_path / "home")}
+    environ |= {"NEURON_COMPILED_ARTIFACTS": "/mine"} if own else {}
+    facts = Facts(sample_host(tmp_path, environ), request=None if own else Request("p.yaml"))
+    [finding] = place.look(facts).findings
+    assert (finding.id, finding.severity) == ("store.not-writable", "warning")
+    assert finding.fix == "keep the store on another disk: NEURONCTL_HOME=/path/to/folder"
 
 
 def test_a_disk_that_fills_up_within_the_trial(
@@ -208,13 +240,15 @@ def test_a_file_system_without_locks(facts: Facts, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     seen = place.look(facts)
-    assert [(one.id, one.severity) for one in seen.findings] == [("store.no-locks", "warning")]
+    assert [(one.id, one.severity) for one in seen.findings] == [("store.no-locks", "error")]
     assert os.strerror(number) in seen.findings[0].message
 
 
-def test_locks_that_keep_nobody_out(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locks_that_keep_nobody_out(facts: Facts, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled(store)
     monkeypatch.setattr(fcntl, "flock", lambda fd, how: None)
-    assert ids(place.look(facts)) == ["store.no-locks"]
+    seen = place.look(facts)
+    assert [(one.id, one.severity) for one in seen.findings] == [("store.no-locks", "warning")]
 
 
 # What is in it
