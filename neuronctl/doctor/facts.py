@@ -166,6 +166,14 @@ class Facts:
         return "nxdi" if self.machine().is_neuron else "cpu"
 
     @property
+    def known_backend(self) -> str | None:
+        """The same for whoever asks in passing; None where it cannot be told, which other checks say."""
+        try:
+            return self.backend
+        except NeuronctlError:
+            return None
+
+    @property
     def other_generation(self) -> str | None:
         """The generation of the plugin that the serving Python has, where another backend is meant."""
         stack = self.usable_stack

@@ -39,3 +39,20 @@ def test_a_process_of_another_container_is_not_to_be_killed_from_here(instance: 
     assert "kill" not in finding["fix"]
     refused = instance.run("serve", "p.yaml")
     refused.expect(1, "end process 1966680 on the host")
+
+
+def low_memory(terminal: NeuronTerminal, *words: str) -> list[str]:
+    file = terminal.root / "proc" / "meminfo"
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("MemAvailable")]
+    file.write_text("\n".join([*lines, f"MemAvailable: {2 << 20} kB\n"]))
+    said = terminal.run("doctor", "p.yaml", "--offline", "--json", *words).expect(0)
+    return [one["id"] for one in said.envelope["findings"] if one["id"].startswith("host.memory")]
+
+
+def test_memory_for_a_compile_is_told_once(instance: NeuronTerminal) -> None:
+    assert low_memory(instance) == ["host.memory-taken"]
+
+
+def test_what_is_compiled_needs_no_memory_for_a_compile(warm_instance: NeuronTerminal) -> None:
+    """An init container with --strict must not fail for it."""
+    assert low_memory(warm_instance, "--strict") == []

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from neuronctl.doctor.checks import host as checks
+from neuronctl.doctor.checks import memory
 from neuronctl.doctor.checks.clock import local_clock
 from neuronctl.doctor.facts import Facts, Once
 from neuronctl.doctor.run import run_checks
@@ -39,7 +40,7 @@ def meminfo(root: Path, total_gib: float = 32, free_gib: float = 30, more: str =
 
 def test_memory_is_told_with_what_is_free_and_swap(tmp_path: Path) -> None:
     meminfo(tmp_path, more="SwapTotal: 2097152 kB\nSwapFree: 1048576 kB\n")
-    outcome = look(checks.memory, tmp_path)
+    outcome = look(memory.memory, tmp_path)
     assert (outcome.status, outcome.says) == ("ok", "32.0 GiB, 30.0 GiB free; 2.0 GiB swap")
     assert outcome.data["total_bytes"] == 32 * GIB
     assert outcome.data["swap_free_bytes"] == GIB
@@ -50,7 +51,7 @@ def test_memory_is_told_with_what_is_free_and_swap(tmp_path: Path) -> None:
 def test_memory_that_cannot_be_read_is_no_pass(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         write(tmp_path, "/proc/meminfo", text)
-    assert look(checks.memory, tmp_path).status == "cannot-tell"
+    assert look(memory.memory, tmp_path).status == "cannot-tell"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_memory_that_cannot_be_read_is_no_pass(tmp_path: Path, text: str | None)
 )
 def test_host_memory_low(tmp_path: Path, backend: str, free_gib: float, is_low: bool) -> None:
     meminfo(tmp_path, free_gib=free_gib)
-    outcome = look(checks.memory, tmp_path, stack=STACKS[backend])
+    outcome = look(memory.memory, tmp_path, stack=STACKS[backend])
     assert ids(outcome) == ["host.memory-low"] * is_low
     assert outcome.status == ("warning" if is_low else "ok")
 
@@ -73,7 +74,7 @@ def test_a_stack_that_cannot_be_asked_does_not_hide_the_memory(tmp_path: Path) -
     facts = Facts(sample_host(tmp_path))
     facts.machine = Once(sample_machine)
     facts.stack = Once(refuse)
-    (outcome,) = run_checks((checks.memory,), facts)
+    (outcome,) = run_checks((memory.memory,), facts)
     assert outcome.status == "ok"
 
 
@@ -86,7 +87,7 @@ def test_the_limit_of_a_control_group_leaves_what_is_not_file_cache(tmp_path: Pa
     write(tmp_path, f"{V2}/memory.max", f"{8 * GIB}\n")
     write(tmp_path, f"{V2}/memory.current", f"{7 * GIB}\n")
     write(tmp_path, f"{V2}/memory.stat", f"anon 1\ninactive_file {6 * GIB}\n")
-    outcome = look(checks.memory, tmp_path)
+    outcome = look(memory.memory, tmp_path)
     assert outcome.says == "32.0 GiB, 30.0 GiB free; limited to 8.0 GiB, of which 7.0 GiB are left; no swap"
     assert outcome.findings == ()
 
@@ -97,7 +98,7 @@ def test_the_tightest_group_above_counts_and_the_fix_is_its_limit(tmp_path: Path
     write(tmp_path, f"{V2}/user.slice/session/memory.max", "max\n")
     write(tmp_path, f"{V2}/user.slice/memory.max", f"{4 * GIB}\n")
     write(tmp_path, f"{V2}/user.slice/memory.current", f"{3 * GIB}\n")
-    finding = only(list(look(checks.memory, tmp_path).findings))
+    finding = only(list(look(memory.memory, tmp_path).findings))
     assert finding.id == "host.memory-low"
     assert finding.message.startswith("1.0 GiB of memory are free")
     assert "limit" in (finding.fix or "")
@@ -111,7 +112,7 @@ def test_version_1_of_control_groups(tmp_path: Path) -> None:
     write(tmp_path, f"{V1}/memory.usage_in_bytes", f"{2 * GIB}\n")
     write(tmp_path, f"{V1}/memory.stat", f"cache 5\ntotal_inactive_file {GIB}\n")
     write(tmp_path, f"{V1}/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
-    outcome = look(checks.memory, tmp_path)
+    outcome = look(memory.memory, tmp_path)
     assert outcome.data["limit_left_bytes"] == 15 * GIB
     assert only(list(outcome.findings)).id == "host.killed-for-memory"
     assert "2 processes" in outcome.findings[0].message
@@ -123,7 +124,7 @@ def test_a_limit_beyond_the_machine_is_none(tmp_path: Path, limit: str) -> None:
     write(tmp_path, "/proc/self/cgroup", "0::/../above\n")
     write(tmp_path, f"{V2}/memory.max", limit)
     write(tmp_path, f"{V2}/memory.events", "oom_kill 3\n")
-    outcome = look(checks.memory, tmp_path)
+    outcome = look(memory.memory, tmp_path)
     assert outcome.data["limit_bytes"] is None
     assert outcome.findings == ()
 
@@ -133,7 +134,7 @@ def test_host_killed_for_memory_is_not_said_of_nobody(tmp_path: Path) -> None:
     write(tmp_path, "/proc/self/cgroup", "0::/\n")
     write(tmp_path, f"{V2}/memory.max", str(16 * GIB))
     write(tmp_path, f"{V2}/memory.events", "low 4\noom_kill 0\n")
-    assert look(checks.memory, tmp_path).findings == ()
+    assert look(memory.memory, tmp_path).findings == ()
 
 
 @pytest.mark.parametrize(("free_gib", "is_taken"), [(2, True), (100, False)])
@@ -141,7 +142,7 @@ def test_host_memory_taken(tmp_path: Path, free_gib: int, is_taken: bool) -> Non
     meminfo(tmp_path, total_gib=384, free_gib=free_gib)
     plan = neuron_plan(tmp_path, machine={"assumed": False})
     assert plan.outlook is not None and plan.outlook.estimate is not None
-    outcome = look(checks.compile_memory, tmp_path, stack=STACKS["nxdi"], plan=plan)
+    outcome = look(memory.compile_memory, tmp_path, stack=STACKS["nxdi"], plan=plan)
     assert ids(outcome) == ["host.memory-taken"] * is_taken
     assert outcome.data["needed_bytes"] == plan.outlook.estimate.host_bytes
 
@@ -149,26 +150,45 @@ def test_host_memory_taken(tmp_path: Path, free_gib: int, is_taken: bool) -> Non
 def test_a_machine_that_is_too_small_as_a_whole_is_told_by_the_plan_alone(tmp_path: Path) -> None:
     meminfo(tmp_path, total_gib=4, free_gib=2)
     plan = neuron_plan(tmp_path, machine={"assumed": False, "memory_bytes": 4 * GIB})
-    assert look(checks.compile_memory, tmp_path, stack=STACKS["nxdi"], plan=plan).findings == ()
+    assert look(memory.compile_memory, tmp_path, stack=STACKS["nxdi"], plan=plan).findings == ()
 
 
 def test_without_a_profile_nothing_is_said_of_its_compile(tmp_path: Path) -> None:
-    assert look(checks.compile_memory, tmp_path).status == "not-here"
+    assert look(memory.compile_memory, tmp_path).status == "not-here"
+
+
+def test_idle_huge_pages_are_given_back_before_anybody_is_ended(tmp_path: Path) -> None:
+    pages = "HugePages_Total: 7000\nHugePages_Free: 6900\nHugepagesize: 2048 kB\n"
+    meminfo(tmp_path, total_gib=16, free_gib=2, more=pages)
+    finding = only(list(look(memory.memory, tmp_path, stack=STACKS["nxdi"]).findings))
+    assert "huge pages that nobody uses hold 13.5 GiB" in finding.message
+    assert finding.fix == "give the idle huge pages back, on the host: sudo sysctl vm.nr_hugepages=100"
+    meminfo(tmp_path, total_gib=16, free_gib=2, more=pages.replace("6900", "1000"))
+    finding = only(list(look(memory.memory, tmp_path, stack=STACKS["nxdi"]).findings))
+    assert "ps aux" in str(finding.fix), "they are too few"
+
+
+def test_of_a_profile_for_the_processor_the_least_is_told_once(tmp_path: Path) -> None:
+    meminfo(tmp_path, free_gib=2)
+    request = Request("p.yaml")
+    assert look(memory.memory, tmp_path, request=request).findings == ()
+    plan = replace(neuron_plan(tmp_path, machine={"assumed": False}), outlook=None)
+    assert ids(look(memory.compile_memory, tmp_path, request=request, plan=plan)) == ["host.memory-low"]
 
 
 def test_huge_pages_are_told_and_never_found_fault_with(tmp_path: Path) -> None:
     pages = "HugePages_Total: 512\nHugePages_Free: 500\nHugepagesize: 2048 kB\n"
     meminfo(tmp_path, more=pages)
     write(tmp_path, "/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n")
-    outcome = look(checks.huge_pages, tmp_path)
+    outcome = look(memory.huge_pages, tmp_path)
     assert (outcome.status, outcome.says) == (
         "ok",
         "1.0 GiB reserved, 1000 MiB of it free; transparent ones: madvise",
     )
     meminfo(tmp_path, more=pages.replace("512", "0").replace("500", "0"))
-    assert look(checks.huge_pages, tmp_path).says.startswith("none reserved")
+    assert look(memory.huge_pages, tmp_path).says.startswith("none reserved")
     meminfo(tmp_path)
-    assert look(checks.huge_pages, tmp_path).status == "cannot-tell"
+    assert look(memory.huge_pages, tmp_path).status == "cannot-tell"
 
 
 # Shared memory
