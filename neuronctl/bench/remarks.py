@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 from neuronctl.bench.measures import samples_needed
 from neuronctl.bench.schema import Delay, Point, Remark, Run, Workload
@@ -15,6 +16,8 @@ CLIENT_IS_FULL = 0.8
 _DELAY_SHARE = 0.1
 _SHORT = 0.98
 _KEPT_UP = 0.9
+# Repeats of a point whose paces lie further apart than this share of their median were not of the same thing.
+_STEADY = 0.3
 
 
 def remarks(
@@ -35,6 +38,7 @@ def remarks(
         *_short_answers(points),
         *_other_prompts(points, workload),
         *_behind(points),
+        *_unsteady(points),
         *_few(points),
         *_no_itl(points),
         *_same_prompts(points, workload),
@@ -167,6 +171,21 @@ def _late_s(run: Run, rate_rps: float) -> float:
     sent_s = run.requests / rate_rps
     alone_s = max(run.e2e_s.p50 - run.ttft_s.p50, 0.0)
     return run.took_s - alone_s - sent_s * (2 - _KEPT_UP + 1 / math.sqrt(run.requests))
+
+
+def _unsteady(points: Sequence[Point]) -> Iterator[Remark]:
+    apart = []
+    for point in points:
+        paces = sorted(run.output_tokens_per_s for run in point.runs)
+        if len(paces) > 1 and paces[-1] - paces[0] > _STEADY * median(paces):
+            apart.append(f"{point.load.name} from {paces[0]:.3g} to {paces[-1]:.3g} tokens/s")
+    if apart:
+        yield Remark(
+            id="unsteady",
+            severity="warning",
+            text=f"repeats of the same load differ: {'; '.join(apart)}. Something else used the machine, or "
+            "the server is not steady; medians hide it",
+        )
 
 
 def _few(points: Sequence[Point]) -> Iterator[Remark]:

@@ -68,6 +68,15 @@ def test_a_delay_that_is_not_known_is_told() -> None:
     assert (found[0].id, found[0].severity) == ("no-client-delay", "warning")
 
 
+def test_repeats_that_differ_are_told() -> None:
+    made = result()
+    assert "unsteady" not in ids(made)
+    first, *others = made.points[0].runs
+    slow = replace(made.points[0], runs=(replace(first, output_tokens_per_s=4.0), *others))
+    (told,) = (one for one in remarks([slow], (), WORKLOAD, None) if one.id == "unsteady")
+    assert "from 4 to" in told.text
+
+
 def test_a_rate_that_was_not_reached() -> None:
     made = result()
     slow = replace(made.points[0], load=replace(made.points[0].load, rate_rps=1000.0))
