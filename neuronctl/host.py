@@ -127,7 +127,8 @@ class Host:
             with error:
                 return Response(error.code, error.read().decode("utf-8", "replace"))
         except (OSError, ValueError) as error:
-            return Response(0, str(error))
+            reason = getattr(error, "reason", error)  # what urllib wraps
+            return Response(0, getattr(reason, "strerror", None) or str(reason))
         except Exception as error:  # http.client raises kinds of its own on a torn connection
             return Response(0, f"{type(error).__name__}: {error}")
 
