@@ -7,7 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from neuronctl.errors import MachineUnfit
+
 T = TypeVar("T")
+RAISE_PROCESSES = (
+    "ulimit -u unlimited; docker run --pids-limit=-1; systemd: TasksMax=infinity and LimitNPROC=infinity"
+)
 _Job = Callable[[], Callable[[], None]]
 
 # The ways to threads that have nothing to do: waking one costs half of starting one.
@@ -18,8 +23,25 @@ class TimeUp(TimeoutError):
     """It did not return in time. Unlike its base no call to the system raises it."""
 
 
+class NoThread(MachineUnfit):
+    """The system starts no further thread."""
+
+
+def start_thread(run: Callable[..., None], *args: object, name: str) -> None:
+    """Start a thread that does not keep the process from ending. Raises NoThread."""
+    try:
+        threading.Thread(target=run, args=args, name=name, daemon=True).start()
+    except RuntimeError:  # "can't start new thread"
+        raise NoThread(
+            "no further thread can be started: a limit on processes (ulimit -u, or pids.max of a container) "
+            "or on memory (ulimit -v) is reached",
+            fix=f"{RAISE_PROCESSES}; and no ulimit -v",
+            code="machine.no-threads",
+        ) from None
+
+
 def within(limit_s: float, make: Callable[[], T]) -> T:
-    """What `make` gives, or raises; TimeUp when it takes longer: then its thread is left behind.
+    """What `make` gives, or raises; TimeUp when it takes longer: then its thread is left behind. NoThread.
 
     Nothing can interrupt a call that the kernel does not return from. The threads do not keep the process
     from ending.
@@ -48,7 +70,7 @@ def _hand_out(job: _Job) -> None:
         todo = _idle.pop()
     except IndexError:
         todo = queue.SimpleQueue()
-        threading.Thread(target=_work, args=(todo,), name="within a limit", daemon=True).start()
+        start_thread(_work, todo, name="within a limit")
     todo.put(job)
 
 

@@ -57,6 +57,7 @@ CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
     "devices.no-access": ("devices.neuron-ls",),
     # It names the cores, and those that are free.
     "devices.cores-in-use": ("devices.all-held", "devices.held"),
+    "host.few-processes": ("machine.no-threads",),
     "environment.bad-cores": ("usage.bad-cores",),
     "machine.lnc-impossible": ("machine.lnc-places", "machine.lnc-mismatch", "machine.lnc-unsupported"),
     "machine.lnc-places": ("machine.lnc-mismatch",),

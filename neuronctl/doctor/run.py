@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from neuronctl.doctor.told import tell_outcomes
 from neuronctl.errors import NeuronctlError, ProfileErrors
 from neuronctl.machine.reading import NoAnswer
 from neuronctl.result import Finding
+from neuronctl.time_limit import NoThread, start_thread
 
 OnEnd = Callable[[Outcome], None]
 
@@ -35,7 +35,10 @@ def run_checks(
         ended.put((number, _run_one(checks[number], facts)))
 
     for number in range(len(checks)):
-        threading.Thread(target=run, args=(number,), name=f"check {checks[number].name}", daemon=True).start()
+        try:
+            start_thread(run, number, name=f"check {checks[number].name}")
+        except NoThread as error:
+            ended.put((number, _without_thread(checks[number], error)))
     outcomes: dict[int, Outcome] = {}
     while len(outcomes) < len(checks):
         waiting = [number for number in range(len(checks)) if number not in outcomes]
@@ -67,6 +70,8 @@ def _run_one(check: Check, facts: Facts) -> Outcome:
         return ended("not-here", str(reason))
     except NoAnswer as silence:  # of what its rules need
         return ended("cannot-tell", silence.what)
+    except NoThread as error:
+        return _without_thread(check, error)
     except NeuronctlError as error:
         findings = tuple(_as_finding(one) for one in _each(error))
         return replace(ended("error", findings[0].message, findings), failed_with=error.exit_code)
@@ -90,6 +95,12 @@ def _late(check: Check) -> Outcome:
     return Outcome(
         check, "cannot-tell", f"did not come to an end in {check.timeout_s:g} s", took_s=check.timeout_s
     )
+
+
+def _without_thread(check: Check, error: NoThread) -> Outcome:
+    """The machine is so sick that a check could not be run: that is what is wrong with it."""
+    says = "could not be run: no thread could be started for it"
+    return Outcome(check, "cannot-tell", says, (_as_finding(error),), failed_with=error.exit_code)
 
 
 def _each(error: NeuronctlError) -> Sequence[NeuronctlError]:

