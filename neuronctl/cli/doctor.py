@@ -101,7 +101,9 @@ def doctor(
         data,
         exit_code=diagnosis.exit_code(strict=strict),
         findings=diagnosis.findings,
-        text=None if call.as_json else diagnosis_text(diagnosis, sys.stdout, show_all=show_all),
+        text=None
+        if call.as_json
+        else diagnosis_text(diagnosis, sys.stdout, show_all=show_all, offers_fix=not fix),
     )
 
 
@@ -287,8 +289,11 @@ def describe(diagnosis: Diagnosis) -> dict[str, object]:
     }
 
 
-def diagnosis_text(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool) -> str:
-    """The verdict, what was found with what to type, and a line for each check."""
+def diagnosis_text(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool, offers_fix: bool = True) -> str:
+    """The verdict, what was found with what to type, and a line for each check.
+
+    `offers_fix`: --fix is named, as it has not been tried just now.
+    """
     mark, colour = "✓", "green"
     if diagnosis.errors:
         mark, colour = "✗", "red"
@@ -309,7 +314,7 @@ def diagnosis_text(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool) -> s
         lines.append("")
     show_all = show_all or not diagnosis.is_whole
     lines += _check_lines(diagnosis.outcomes, stream, show_all=show_all)
-    lines += _closing(diagnosis, stream, show_all=show_all)
+    lines += _closing(diagnosis, stream, show_all=show_all, offers_fix=offers_fix)
     return "\n".join(lines)
 
 
@@ -331,7 +336,7 @@ def _is_told(outcome: Outcome) -> bool:
     return outcome.status != "not-here"
 
 
-def _closing(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool) -> list[str]:
+def _closing(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool, offers_fix: bool) -> list[str]:
     lines = []
     well = sum(one.status in ("ok", "info") and not _is_told(one) for one in diagnosis.outcomes)
     not_here = sum(one.status == "not-here" for one in diagnosis.outcomes)
@@ -341,7 +346,7 @@ def _closing(diagnosis: Diagnosis, stream: TextIO, *, show_all: bool) -> list[st
         parts += [f"{not_here} {'does' if not_here == 1 else 'do'} not apply"] if not_here else []
         parts += [f"{infos} note{'' if infos == 1 else 's'}"] if infos else []
         lines.append(f"{', '.join(parts)}: neuronctl doctor --all")
-    if diagnosis.remedies:
+    if diagnosis.remedies and offers_fix:
         count = len({one.finding for one in diagnosis.remedies})
         lines.append(f"neuronctl can mend {count} of it: neuronctl doctor --fix")
     return ["", *(fitted(line, "  ", stream) for line in lines)] if lines else []

@@ -25,7 +25,14 @@ Asks = Literal["machine", "network"]
 
 
 class CannotTell(Exception):
-    """The check could not look, for this reason: a clause without a full stop."""
+    """The check could not look, for this reason: a clause without a full stop.
+
+    `told_by` is the check that tells the cause, where that is another.
+    """
+
+    def __init__(self, reason: str, *, told_by: str | None = None) -> None:
+        super().__init__(reason)
+        self.told_by = told_by
 
 
 class NotHere(Exception):
@@ -129,7 +136,8 @@ def check(
 class Outcome:
     """How one check ended: what it saw, or why it saw nothing (`says`), and how long it took.
 
-    `failed_with` is the exit number of the NeuronctlError that ended it, None where none did.
+    `failed_with` is the exit number of the NeuronctlError that ended it, None where none did. `told_by` is
+    the check that tells why this one could not look, where that is another.
     """
 
     check: Check
@@ -140,6 +148,7 @@ class Outcome:
     remedies: tuple[Remedy, ...] = ()
     took_s: float = 0.0
     failed_with: Exit | None = None
+    told_by: str | None = None
 
     @property
     def exit_code(self) -> Exit:

@@ -48,6 +48,12 @@ class Diagnosis:
         return tuple(outcome for outcome in self.outcomes if outcome.status == "cannot-tell")
 
     @property
+    def doubts(self) -> tuple[Outcome, ...]:
+        """Those of them whose cause is not told by another check's finding."""
+        telling = {outcome.check.name for outcome in self.outcomes if outcome.findings}
+        return tuple(outcome for outcome in self.unknown if outcome.told_by not in telling)
+
+    @property
     def remedies(self) -> tuple[Remedy, ...]:
         """What `--fix` can do about what was found."""
         told = {finding.id for finding in (*self.findings, *(hidden for hidden, _ in self.follows))}
@@ -89,8 +95,8 @@ class Diagnosis:
         if self.not_known is not None:
             return f"Whether this machine can serve {what}{how} is not known: {self.not_known}."
         doubt = ""
-        if self.unknown:
-            count = len(self.unknown)
+        if self.doubts:
+            count = len(self.doubts)
             doubt = f", as far as could be checked: {count} check{'s' if count > 1 else ''} could not run"
         return f"This machine can serve {what}{how}{doubt}."
 
@@ -116,7 +122,7 @@ class Diagnosis:
             return self._code_of(self.errors[0])
         if self.not_known is not None:
             return Exit.ANSWER_IS_NO
-        doubtful = self.unknown or any(finding.severity == "warning" for finding in self.findings)
+        doubtful = self.doubts or any(finding.severity == "warning" for finding in self.findings)
         return Exit.ANSWER_IS_NO if strict and doubtful else Exit.DONE
 
     def _code_of(self, finding: Finding) -> Exit:

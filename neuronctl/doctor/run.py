@@ -85,7 +85,9 @@ def _look(check: Check, facts: Facts, ended: Callable[..., Outcome]) -> Outcome:
         seen = check.look(facts)
     except (CannotTell, NoAnswer) as reason:
         findings = facts.obey(check.rules)
-        return ended(status_of(findings) if findings else "cannot-tell", str(reason), findings)
+        told_by = reason.told_by if isinstance(reason, CannotTell) else None
+        status = status_of(findings) if findings else "cannot-tell"
+        return replace(ended(status, str(reason), findings), told_by=told_by)
     findings = (*seen.findings, *facts.obey(check.rules))
     outcome = ended(status_of(findings), seen.says, findings)
     return replace(outcome, data=seen.data, remedies=seen.remedies)

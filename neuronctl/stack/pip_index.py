@@ -6,8 +6,10 @@ Old instructions set `global.index-url` where they meant `extra-index-url`
 
 from __future__ import annotations
 
+import configparser
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from neuronctl.host import Host
@@ -15,6 +17,8 @@ from neuronctl.time_limit import within
 
 AWS_HOST = "pip.repos.neuron.amazonaws.com"
 _READ_S = 2.0
+# What pip takes for true (pip/_internal/utils/misc.py, strtobool).
+_TRUE = {"y", "yes", "t", "true", "on", "1"}
 
 
 def aws_pip_index(host: Host, python: Path) -> str | None:
@@ -30,6 +34,35 @@ def aws_pip_index(host: Host, python: Path) -> str | None:
     if index is None or AWS_HOST not in index:
         return None
     return re.sub(r"//[^/@]*@", "//", index)
+
+
+@dataclass(frozen=True)
+class PipObstacle:
+    """Why pip installs nothing, as a clause, and what to do about it."""
+
+    what: str
+    fix: str
+
+
+def pip_obstacle(host: Host, python: Path) -> PipObstacle | None:
+    """What keeps pip from any package: PIP_NO_INDEX or no-index, or a file of its own that it cannot read."""
+    said = host.environ.get("PIP_NO_INDEX")
+    if said is not None and said.strip().lower() in _TRUE:
+        return PipObstacle(f"PIP_NO_INDEX={said} lets pip ask no index", "unset PIP_NO_INDEX")
+    no_index = None
+    for file in _files(host, python):
+        try:
+            options = _options(_content(file).decode("utf-8"))
+        except OSError:
+            continue
+        except (UnicodeDecodeError, configparser.Error) as error:
+            why = "is no text" if isinstance(error, UnicodeDecodeError) else str(error).splitlines()[0]
+            return PipObstacle(f"pip stops at {file}, which cannot be read: {why}", f"mend {file}")
+        if (value := options.get("no-index")) is not None:
+            no_index = file if value.strip().lower() in _TRUE else None
+    if no_index is None or said is not None:
+        return None
+    return PipObstacle(f"no-index in {no_index} lets pip ask no index", f"take no-index out of {no_index}")
 
 
 def _files(host: Host, python: Path) -> Iterator[Path]:
@@ -50,23 +83,30 @@ def _files(host: Host, python: Path) -> Iterator[Path]:
 def _text(file: Path) -> str:
     """Empty where it cannot be read, or hangs: a pipe may be named, or a server of files not answer."""
     try:
-        return within(_READ_S, lambda: file.read_text(encoding="utf-8", errors="replace"))
+        return _content(file).decode("utf-8", "replace")
     except OSError:
         return ""
 
 
-def _index_url(text: str) -> str | None:
-    import configparser
+def _content(file: Path) -> bytes:
+    """Raises OSError, and TimeUp, which is one, where it hangs."""
+    return within(_READ_S, file.read_bytes)
 
-    parser = configparser.RawConfigParser(strict=False)
+
+def _index_url(text: str) -> str | None:
     try:
-        parser.read_string(text)
+        return _options(text).get("index-url") or None
     except configparser.Error:
         return None
-    options = {
+
+
+def _options(text: str) -> Mapping[str, str]:
+    """What a configuration says of installing. Raises configparser.Error."""
+    parser = configparser.RawConfigParser(strict=False)
+    parser.read_string(text)
+    return {
         name.replace("_", "-"): value
         for section in ("global", "install")
         if parser.has_section(section)
         for name, value in parser.items(section)
     }
-    return options.get("index-url") or None

@@ -570,6 +570,23 @@ def test_words_that_would_do_nothing_are_refused(machine: Machine, words: tuple[
     machine().run("doctor", *quiet, *words).expect(2, said)
 
 
+def test_a_step_that_failed_is_not_offered_again(machine: Machine, tmp_path: Path) -> None:
+    one = machine()
+    write(tmp_path, "/empty/nki-0.0.1.dist-info/METADATA", "Name: nki\nSummary: WRONG PACKAGE\n")
+    script = Path(one.env["NEURONCTL_PYTHON"]).read_text()
+    python = tmp_path / "python"
+    wrapped = script.replace("PYTHONPATH=", f"PYTHONPATH={tmp_path / 'empty'}:")
+    lines = wrapped.splitlines()
+    lines.insert(1, 'if [ "$1" = -m ]; then echo "No module named pip" >&2; exit 1; fi')
+    python.write_text("\n".join(lines) + "\n")
+    python.chmod(0o755)
+    words = ("doctor", QUIET, "--python", str(python))
+    assert "neuronctl can mend 1 of it: neuronctl doctor --fix" in one.run(*words).out
+    said = one.run(*words, "--fix", "--yes")
+    assert "No module named pip" in said.err
+    assert "can mend" not in said.out
+
+
 @pytest.mark.parametrize("limit", [5, 40])
 def test_a_machine_on_which_no_thread_starts_is_sick_and_no_bug(tmp_path: Path, limit: int) -> None:
     """The limit counts for ordinary users: root keeps its rights to files, and gives this one up."""

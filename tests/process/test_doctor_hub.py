@@ -163,6 +163,14 @@ def test_a_hub_that_is_down(online: Terminal, hub: Hub) -> None:
     assert {told[name]["status"] for name in ("hub token", "clock", "hub access")} == {"cannot-tell"}
 
 
+def test_a_hub_that_is_down_is_one_finding_and_no_further_doubt(online: Terminal, hub: Hub) -> None:
+    before, *_ = online.run("doctor").expect(0).out.splitlines()
+    with hub.down():
+        first, *rest = online.run("doctor").expect(0).out.splitlines()
+    assert first == before, "the clock, which asks the hub too, adds nothing to it"
+    assert any("hub.unreachable" in line for line in rest)
+
+
 def test_a_hub_that_hangs_or_is_unwell(online: Terminal, hub: Hub) -> None:
     hub.fail("*", hang=True, times=None)
     [finding] = doctor(online)["hub"]["findings"]

@@ -86,7 +86,7 @@ def clock(facts: Facts) -> Seen:
             now = time.strftime("%Y-%m-%d %H:%M", time.gmtime(host.now()))
             what = f"at {now} UTC, its time here, the certificate of {shown_endpoint(host)} is not valid yet"
             return Seen(f"{now} UTC, likely wrong", (CLOCK(what, fix=_CLOCK_FIX),))
-        raise CannotTell(why_no_answer(error, host).what) from None
+        raise CannotTell(why_no_answer(error, host).what, told_by="hub") from None
     theirs = _time_of(answer.headers)
     if theirs is None:
         raise CannotTell(f"{shown_endpoint(host)} does not say what time it is")

@@ -126,7 +126,7 @@ def token(facts: Facts) -> Seen:
     try:
         answer = ask("/api/whoami-v2", host, token=found.text)
     except Exception as error:
-        raise CannotTell(why_no_answer(error, host).what) from None
+        raise CannotTell(why_no_answer(error, host).what, told_by="hub") from None
     if answer.status == 401:
         return _bad_token(host, found, f"the hub does not accept the token in {found.source}", data)
     account = answer.data().get("name") if answer.status == 200 else None
@@ -175,7 +175,7 @@ def access(facts: Facts) -> Seen:
     try:
         wanted = find_wanted(facts)
     except NeuronctlError:
-        raise CannotTell("the profile cannot be read") from None
+        raise CannotTell("the profile cannot be read", told_by="profile") from None
     if not wanted:
         raise NotHere("the profile's model does not come from the hub")
     asked = [one for one in wanted if not one.here]
@@ -203,7 +203,7 @@ def _refusal(wanted: Wanted, secret: str | None, host: Host) -> Finding | None:
     except Exception as error:
         plain = in_plain_words(error, asked, host)
         if plain.error_code == "model.download-failed":
-            raise CannotTell(plain.what) from None
+            raise CannotTell(plain.what, told_by="hub") from None
         return NO_ACCESS(plain.what, fix=plain.fix, place=Place(key=wanted.key))
     return None
 

@@ -108,7 +108,7 @@ def compile_memory(facts: Facts) -> Seen:
     try:
         plan = facts.plan()
     except NeuronctlError:
-        raise CannotTell("there is no plan; the check profile says why") from None
+        raise CannotTell("there is no plan; the check profile says why", told_by="profile") from None
     if plan is None:
         raise NotHere("no profile is named")
     if _is_compiled(plan, facts):

@@ -36,7 +36,7 @@ def model(facts: Facts) -> Seen:
     try:
         wanted, shape = find_wanted(facts), facts.profile()
     except NeuronctlError:
-        raise CannotTell("the profile cannot be read") from None
+        raise CannotTell("the profile cannot be read", told_by="profile") from None
     if not wanted or shape is None:
         raise NotHere("the profile's model does not come from the hub")
     missing = [one for one in wanted if not one.here]

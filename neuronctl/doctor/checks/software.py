@@ -8,6 +8,7 @@ from neuronctl.errors import Exit
 from neuronctl.rules import cpu_stack, packages, stack
 from neuronctl.stack.detect import Stack
 from neuronctl.stack.installation import IMPORT_NAMES
+from neuronctl.stack.pip_index import pip_obstacle
 
 NO_VLLM = Trouble(
     "stack.no-vllm",
@@ -147,17 +148,32 @@ def compiler(facts: Facts) -> Seen:
     return Seen(f"{package} is installed; PATH finds {path or 'none'}", data=data)
 
 
+PIP_STOPS = Trouble(
+    "stack.pip-stops",
+    "warning",
+    "pip is configured so that it installs nothing, or stops at its own configuration: what other findings "
+    "say to install cannot be.",
+    "pip 24, _internal/configuration.py (ConfigurationFileCouldNotBeLoaded); pip install --help: --no-index",
+)
+
+
 @check(
     "pip",
     "Where pip looks for packages",
+    finds=(PIP_STOPS,),
     rules=(stack.pip_index_replaced,),
     exit_code=Exit.STACK_UNFIT,
     timeout_s=FACTS_S,
 )
 def pip(facts: Facts) -> Seen:
-    """pip's index: AWS's repository beside the ordinary one, not in its place."""
+    """pip's index: AWS's repository beside the ordinary one, not in its place.
+
+    Read are PIP_INDEX_URL, PIP_NO_INDEX and pip's configuration files, in pip's order; pip itself is not run.
+    """
     found = _stack(facts)
     data: dict[str, object] = {"index_is_aws": found.pip_index is not None}
+    if (obstacle := pip_obstacle(facts.host, found.python)) is not None:
+        return Seen("it installs nothing", (PIP_STOPS(obstacle.what, fix=obstacle.fix),), data=data)
     says = f"everything in {found.pip_index}" if found.pip_index else "ordinary packages in their own index"
     return Seen(says, data=data)
 

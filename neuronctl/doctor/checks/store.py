@@ -166,7 +166,7 @@ def artifacts(facts: Facts) -> Seen:
         found = store.artifacts()
     except MachineUnfit as error:
         if not _is_in_artifact(error, store):
-            raise CannotTell(error.what.rstrip(".")) from None  # the check of the store says so
+            raise CannotTell(error.what.rstrip("."), told_by="store") from None
         finding = UNREADABLE(error.what.rstrip("."), fix=(error.fix or "").rstrip("."))
         return Seen("one cannot be read", (finding,))
     if not found:
@@ -377,7 +377,7 @@ def quarantine(facts: Facts) -> Seen:
     try:
         found = store.quarantined()
     except MachineUnfit as error:  # the check of the store says so
-        raise CannotTell(error.what.rstrip(".")) from None
+        raise CannotTell(error.what.rstrip("."), told_by="store") from None
     if not found:
         return Seen("empty", data={"quarantined": 0})
     size_bytes = sum(size_of(one.path) for one in found)

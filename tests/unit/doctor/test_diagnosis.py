@@ -201,6 +201,15 @@ def test_doubt_is_in_the_verdict_and_strict_does_not_accept_it(tmp_path: Path) -
     assert well.exit_code(strict=True) == Exit.DONE
 
 
+def test_what_follows_from_a_finding_is_no_doubt_of_its_own(tmp_path: Path) -> None:
+    dark = made(raising(CannotTell("it is dark", told_by="lamp")), "eyes")
+    told = diagnosis(tmp_path, made(finding(ODD("the lamp is broken")), "lamp"), dark)
+    assert "as far as" not in told.verdict
+    untold = diagnosis(tmp_path, made(finding(), "lamp"), dark)
+    assert "as far as could be checked: 1 check could not run" in untold.verdict
+    assert untold.exit_code(strict=True) == Exit.ANSWER_IS_NO
+
+
 def test_mending_asks_and_one_failure_does_not_stop_the_next(tmp_path: Path) -> None:
     done: list[str] = []
 
