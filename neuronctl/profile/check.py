@@ -204,11 +204,13 @@ class Checker(Struct):
             kind.name in ("integer", "number", "boolean") for kind in kinds
         ):
             fix = fix or _without_quotes(node, annotation)
+        if node.value == "":
+            fix = "leave the key out, or give it a value"
         self._fail(
             path,
             node.line,
             f"expected {in_words(annotation)}, found {_seen(path, node)}",
-            fix,
+            fix or "neuronctl profiles schema says what each key takes",
             code="profile.type",
         )
 
@@ -253,6 +255,8 @@ def _seen(path: KeyPath, node: Node) -> str:
         return f"{names[type(value)]} (hidden)"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if value == "":
+        return "an empty text"
     if isinstance(value, str):
         short = value if len(value) <= 40 else value[:37] + "…"
         return 'the text "' + short.replace("\n", "\\n") + '"'

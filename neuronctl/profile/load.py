@@ -7,6 +7,7 @@ a Python object, limits hold before memory is used, and each value keeps its lin
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +110,11 @@ def _read_bytes(path: Path, shown: str) -> bytes:
                 "this is a folder, not a profile", fix="name the YAML file in it", place=Place(shown)
             )
         if not stat.S_ISREG(found.st_mode):
-            raise ProfileError("this is not an ordinary file", place=Place(shown))
+            raise ProfileError(
+                "this is not an ordinary file",
+                fix="save the profile to a file, and name that",
+                place=Place(shown),
+            )
         with open(path, "rb") as file:
             content = file.read(MAX_SIZE_BYTES + 1)
     except FileNotFoundError:
@@ -121,9 +126,17 @@ def _read_bytes(path: Path, shown: str) -> bytes:
         ) from None
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ProfileError(f"the file cannot be read: {reason}", place=Place(shown)) from None
+        raise ProfileError(
+            f"the file cannot be read: {reason}",
+            fix=f"let this user read it: ls -l {shlex.quote(shown)}",
+            place=Place(shown),
+        ) from None
     if len(content) > MAX_SIZE_BYTES:
-        raise ProfileError("the file is larger than 1 MiB: that is no profile", place=Place(shown))
+        raise ProfileError(
+            "the file is larger than 1 MiB: that is no profile",
+            fix="name the YAML file that was meant: neuronctl profiles list",
+            place=Place(shown),
+        )
     return content
 
 
@@ -143,7 +156,11 @@ def _decode(content: bytes, shown: str) -> str:
         at = content.index(strange[:1])
         line = content.count(b"\n", 0, at) + 1
         name = "a NUL byte" if strange[0] == 0 else f"control character 0x{strange[0]:02x}"
-        raise ProfileError(f"{name} in the text: this is no text file", place=Place(shown, line))
+        raise ProfileError(
+            f"{name} in the text: this is no text file",
+            fix="name the YAML file that was meant, or save it as plain UTF-8",
+            place=Place(shown, line),
+        )
     return text
 
 

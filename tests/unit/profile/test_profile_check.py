@@ -95,6 +95,16 @@ MODEL = "model: {id: org/name}\n"
             'put it in quotes: "7"',
         ),
         ("engine: {served_model_name: [a, 7]}", "expected text or a list, each text, found a list", None),
+        (
+            "server: {host: ''}",
+            "server.host: expected text, found an empty text",
+            "leave the key out, or give it a value",
+        ),
+        (
+            "engine: {max_model_len: [2]}",
+            "expected a whole number from 1, found a list",
+            "neuronctl profiles schema says what each key takes",
+        ),
         ("engine: [1]", "p.yaml:2: engine: this is a section, found a list", "write  engine: {…}"),
         ("server: {port: 70000}", "expected a whole number from 1 to 65535, found the number 70000", None),
         ("server: {replicas: all}", 'expected auto or a whole number from 1, found the text "all"', None),

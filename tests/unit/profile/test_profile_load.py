@@ -140,6 +140,7 @@ def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, line: int | 
     error = refused_file(file)
     assert words in error.what
     assert error.place == Place("p.yaml", line)
+    assert error.fix, "what to do next"
 
 
 def test_a_byte_order_mark_means_nothing(tmp_path: Path) -> None:
@@ -152,7 +153,9 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     assert "no such file" in refused_file(tmp_path / "none.yaml").what
     assert "a folder" in refused_file(tmp_path).what
     os.mkfifo(tmp_path / "pipe.yaml")
-    assert "not an ordinary file" in refused_file(tmp_path / "pipe.yaml").what
+    pipe = refused_file(tmp_path / "pipe.yaml")
+    assert "not an ordinary file" in pipe.what
+    assert pipe.fix == "save the profile to a file, and name that"
     assert "cannot be read" in refused_file(tmp_path / ("x" * 5000)).what
     (tmp_path / "loop.yaml").symlink_to(tmp_path / "loop.yaml")
     assert "cannot be read" in refused_file(tmp_path / "loop.yaml").what
