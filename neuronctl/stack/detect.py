@@ -126,11 +126,13 @@ def _interpreter(host: Host, named: str, chosen_by: str) -> Path:
 
         found = shutil.which(named, path=host.environ.get("PATH"))
         path = host.cwd / found if found else path
+    trouble = "which is not there"
     if os.path.isdir(path):
         path = path / "bin" / "python"
+        trouble = "a folder that is no virtual environment: there is no bin/python in it"
     if not os.path.exists(path):
         raise StackUnfit(
-            f"{chosen_by} names {named}, which is not there",
+            f"{chosen_by} names {named}, {trouble}",
             fix="give the path of a Python interpreter that has vLLM, or of its virtual environment",
             code="stack.no-python",
         )

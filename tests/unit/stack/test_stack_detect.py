@@ -186,6 +186,12 @@ def test_a_named_interpreter_that_is_not_there(world: World, said: str) -> None:
     assert caught.value.what == f"--python names {said}, which is not there"
 
 
+def test_a_folder_that_is_there_and_no_environment(world: World) -> None:
+    (world.root / "folder").mkdir()
+    with pytest.raises(StackUnfit, match=r"names \./folder, a folder that is no virtual environment"):
+        detect_stack(world.host, "./folder")
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
