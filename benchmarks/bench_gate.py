@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from neuronctl.bench.condition import parse_condition
 from neuronctl.bench.engine import Job, Session
-from neuronctl.bench.gate import check_gate
+from neuronctl.bench.gate import judge
 from neuronctl.bench.measures import measure
 from neuronctl.bench.reference_process import TOKENIZER
 from neuronctl.bench.schema import BenchResult, Load, Point, Target, Workload
@@ -89,8 +89,8 @@ def main() -> None:
         for number in range(said.repetitions):
             same = measured(session, url, said.repeats, folder, f"same-{number}")
             worse = measured(session, slow, said.repeats, folder, f"worse-{number}")
-            alarms += bool(check_gate(same, CONDITIONS, before))
-            caught += bool(check_gate(worse, CONDITIONS, same))
+            alarms += bool(judge(same, CONDITIONS, before).breaches)
+            caught += bool(judge(worse, CONDITIONS, same).breaches)
             before = same
     print(f"the same server fails:     {alarms} of {said.repetitions}")
     print(f"{said.slower:g} times slower fails: {caught} of {said.repetitions}")

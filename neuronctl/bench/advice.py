@@ -11,12 +11,9 @@ from neuronctl.bench.asked import asked_of
 from neuronctl.bench.batch_advice import advise_batch
 from neuronctl.bench.bucket_advice import advise_buckets
 from neuronctl.bench.length_advice import advise_length
-from neuronctl.bench.padding import padded_tokens
 from neuronctl.bench.proposal import Advice
 from neuronctl.bench.schema import BenchResult
 from neuronctl.neuron.estimate import Estimate
-
-__all__ = ["Advice", "advise", "padding_share"]
 
 
 def advise(
@@ -35,11 +32,3 @@ def advise(
     if asked is not None:
         found += advise_length(result, asked, estimate)
     return tuple(found)
-
-
-def padding_share(result: BenchResult, lengths: Sequence[tuple[int, int]] = ()) -> float | None:
-    """The part of the prefilled tokens that is padding now; None where lengths or buckets are not known."""
-    asked, buckets = asked_of(result, lengths), result.target.input_buckets
-    if asked is None or not buckets or max(asked.prompts) > max(buckets):
-        return None
-    return 1 - asked.tokens / padded_tokens(asked.prompts, buckets)

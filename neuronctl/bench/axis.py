@@ -53,7 +53,7 @@ class Axis:
         }
 
 
-def amount(title: str, values: Iterable[float]) -> Axis:
+def amount_axis(title: str, values: Iterable[float]) -> Axis:
     """The axis of a measured amount: from zero, or by powers where values are far apart."""
     sizes = list(values)
     high = max(sizes, default=0.0)

@@ -85,7 +85,7 @@ def _curve(result: BenchResult) -> dict[int, float]:
     rows: dict[tuple[object, ...], dict[int, float]] = defaultdict(dict)
     for point in result.points:
         load = point.load
-        if load.concurrency and load.rate_rps is None and load.edge is None and point.runs:
+        if load.concurrency and load.rate_rps is None and point.runs:
             alike = (load.input_tokens, load.output_tokens, load.prefix_tokens)
             found = over_runs(point, "output_throughput")
             rows[alike][load.concurrency] = found.median if found else 0.0

@@ -25,6 +25,8 @@ UNKNOWN = 0.15
 # Fewer repeats than these, beyond the first of each point, say nothing of their spread.
 _ENOUGH = 3
 _CHANCE = 0.05
+# Student's t where its series is not good enough.
+_STUDENT = {1: 6.31, 2: 2.92}
 
 
 @dataclass(frozen=True)
@@ -107,25 +109,30 @@ def change_of_share(measure: str, better: Better, a: tuple[int, int], b: tuple[i
 
 def is_beyond(values: Sequence[float], limit: float, all_points: Noise) -> bool:
     """Whether repeats lie above (or below) a limit by more than their noise; without repeats, at all."""
-    if min(values) <= 0 or limit <= 0:
+    if min(values) <= 0 or limit <= 0 or not all_points.freedom:
         return True
-    bar, is_known = _bar((values,), all_points)
-    return not is_known or abs(math.log(statistics.median(values) / limit)) > bar
+    bar = _student(all_points.freedom) * _apart((values,), all_points)
+    return abs(math.log(statistics.median(values) / limit)) > bar
 
 
 def _bar(repeats: Sequence[Sequence[float]], all_points: Noise) -> tuple[float, bool]:
     """How far a logarithm must be off to count, and whether that rests on enough repeats."""
-    own = noise_of(repeats)
-    variance = (own.variance + all_points.variance) / 2 if own.freedom else all_points.variance
-    apart = math.sqrt(variance * sum(1 / len(values) for values in repeats))
+    apart = _apart(repeats, all_points)
     if all_points.freedom < _ENOUGH:
         return max(math.log1p(UNKNOWN), 2 * apart), False
     return _student(all_points.freedom) * apart, True
 
 
+def _apart(repeats: Sequence[Sequence[float]], all_points: Noise) -> float:
+    """How far medians of such repeats lie apart by chance, as the standard deviation of a logarithm."""
+    own = noise_of(repeats)
+    variance = (own.variance + all_points.variance) / 2 if own.freedom else all_points.variance
+    return math.sqrt(variance * sum(1 / len(values) for values in repeats))
+
+
 def _student(freedom: int) -> float:
-    """Student's t that 5 of 100 exceed, from its series in 1/freedom; 1 % off at 4, less beyond."""
-    return 1.645 + 1.52 / freedom + 1.9 / freedom**2
+    """Student's t that 5 of 100 exceed; from 3 on from its series in 1/freedom, 1 % off at 4, less beyond."""
+    return _STUDENT.get(freedom) or 1.645 + 1.52 / freedom + 1.9 / freedom**2
 
 
 def _change_of_nothing(measure: str, better: Better, a: Sequence[float], b: Sequence[float]) -> Change:

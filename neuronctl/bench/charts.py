@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from neuronctl.bench.arrangement import AXIS, Along, Arrangement, arrange, levels, say_load
-from neuronctl.bench.axis import Axis, amount
+from neuronctl.bench.axis import Axis, amount_axis
 from neuronctl.bench.axis import load as load_axis
 from neuronctl.bench.drawing import Row, Spec, plane, strips, two_lines, waterfall
 from neuronctl.bench.look import Look
@@ -63,8 +63,8 @@ def throughput_against(result: BenchResult, times: Times, look: Look) -> Chart |
             tails.append(row | {"said": f"{said}, {times} p99 {_said(tail, milliseconds)} ms"})
     if not rows:
         return None
-    x = amount("output tokens a second", _all(rows, "x"))
-    y = amount(f"{_NAMES[times]}, ms", _all([*rows, *tails], "y"))
+    x = amount_axis("output tokens a second", _all(rows, "x"))
+    y = amount_axis(f"{_NAMES[times]}, ms", _all([*rows, *tails], "y"))
     spread = _spread_words(rows)
     return Chart(
         "throughput",
@@ -89,7 +89,7 @@ def throughput_by_load(result: BenchResult, look: Look) -> Chart | None:
         plane(
             arranged.series,
             load_axis(AXIS[arranged.along], [row["x"] for row in rows]),
-            amount("output tokens a second", _all(rows, "y")),
+            amount_axis("output tokens a second", _all(rows, "y")),
             rows,
             look,
         ),
@@ -111,7 +111,7 @@ def good_answers(result: BenchResult, look: Look) -> Chart | None:
         plane(
             arranged.series,
             load_axis(AXIS[arranged.along], [row["x"] for row in good]),
-            amount("answers a second", [*_all(good, "y"), *_all(every, "y")]),
+            amount_axis("answers a second", [*_all(good, "y"), *_all(every, "y")]),
             good,
             look,
             hollow=every,
@@ -133,7 +133,7 @@ def by_prompt(result: BenchResult, look: Look) -> Chart | None:
     x = load_axis(AXIS["input"], lengths)
     edges = [edge for edge in result.target.input_buckets if x.low < edge < x.high]
     note = f"Dashed: the edges of compiled buckets ({', '.join(map(whole, edges))})." if edges else ""
-    spec = plane(arranged.series, x, amount(f"{_NAMES['ttft']}, ms", _all(rows, "y")), rows, look)
+    spec = plane(arranged.series, x, amount_axis(f"{_NAMES['ttft']}, ms", _all(rows, "y")), rows, look)
     if edges:
         rule = {
             "data": {"values": [{"x": edge} for edge in edges]},
@@ -177,7 +177,7 @@ def distribution(result: BenchResult, times: Literal["ttft", "itl"], look: Look)
     if not bars:
         return None
     every = [row["x"] for row in ticks] + [row[key] for row in bars for key in ("x", "tail")]
-    x = amount(f"{_NAMES[times]}, ms", every)
+    x = amount_axis(f"{_NAMES[times]}, ms", every)
     names = {row["row"]: row["name"] for row in bars}
     return Chart(
         "distribution",

@@ -11,7 +11,7 @@ from neuronctl.bench.change import Change, Noise, change_of, change_of_share, no
 from neuronctl.bench.measures import MEASURES, Measure
 from neuronctl.bench.schema import BenchResult, Point, Remark
 from neuronctl.bench.shown import duration
-from neuronctl.bench.spread import over_runs
+from neuronctl.bench.spread import over_runs, values_of
 
 ERROR_RATE = "error_rate"
 # The client's own delay counts where it moved by more of the measure than this.
@@ -89,11 +89,6 @@ def points_by_name(result: BenchResult) -> dict[str, Point]:
         earlier = found[name].runs if name in found else ()
         found[name] = Point(load=point.load, runs=earlier + point.runs)
     return found
-
-
-def values_of(point: Point, measure: Measure) -> list[float]:
-    """A measure in each run that has it."""
-    return [value for run in point.runs if (value := measure.of(run)) is not None]
 
 
 def failures_of(point: Point) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from neuronctl.bench.axis import Axis, amount
+from neuronctl.bench.axis import Axis, amount_axis
 from neuronctl.bench.labels import GAP, SIDES, Side
 from neuronctl.bench.labels import place as place_labels
 from neuronctl.bench.look import Look
@@ -265,7 +265,7 @@ def two_lines(x: Axis, rows: list[Row], look: Look) -> Spec:
         ("tokens", "tokens/s", look.series[0]),
         ("busy", "in flight", look.series[1]),
     ):
-        y = amount(title, [0.0, *(row[field] for row in rows)])
+        y = amount_axis(title, [0.0, *(row[field] for row in rows)])
         last = field == "busy"
         time = x.channel("x", labels=last, ticks=last) | {"title": x.title if last else None}
         at = {"x": time, "y": y.channel(field, **_ABOVE, tickCount=3, minExtent=_LEFT, maxExtent=_LEFT)}

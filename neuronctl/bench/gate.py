@@ -9,10 +9,11 @@ from typing import Literal
 
 from neuronctl.bench.amount import amount, signed
 from neuronctl.bench.change import Change, is_beyond, noise_of
-from neuronctl.bench.compare import ERROR_RATE, compare, failures_of, points_by_name, values_of, warnings
+from neuronctl.bench.compare import ERROR_RATE, compare, failures_of, points_by_name, warnings
 from neuronctl.bench.condition import Condition
 from neuronctl.bench.measures import MEASURES
 from neuronctl.bench.schema import BenchResult, Point
+from neuronctl.bench.spread import values_of
 from neuronctl.errors import UsageError
 
 
@@ -35,18 +36,21 @@ class Doubt:
     text: str
 
 
-def check_gate(
-    result: BenchResult, conditions: Sequence[Condition], baseline: BenchResult | None
-) -> tuple[Breach, ...]:
-    """What fails; nothing where all is well. Raises UsageError for a relative condition without baseline."""
-    return tuple(one for one in _judge(result, conditions, baseline) if isinstance(one, Breach))
+@dataclass(frozen=True)
+class Judged:
+    """What fails, nothing where all is well; and what passes only since it may be noise."""
+
+    breaches: tuple[Breach, ...]
+    doubts: tuple[Doubt, ...]
 
 
-def doubts(
-    result: BenchResult, conditions: Sequence[Condition], baseline: BenchResult | None
-) -> tuple[Doubt, ...]:
-    """What passes only since it may be noise. Raises as check_gate does."""
-    return tuple(one for one in _judge(result, conditions, baseline) if isinstance(one, Doubt))
+def judge(result: BenchResult, conditions: Sequence[Condition], baseline: BenchResult | None) -> Judged:
+    """Hold a result against conditions. Raises UsageError for a relative one without a baseline."""
+    found = tuple(_judge(result, conditions, baseline))
+    return Judged(
+        tuple(one for one in found if isinstance(one, Breach)),
+        tuple(one for one in found if isinstance(one, Doubt)),
+    )
 
 
 def _judge(

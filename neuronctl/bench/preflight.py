@@ -27,6 +27,12 @@ def base_url(said: str) -> str:
             fix="--url http://127.0.0.1:8000",
             code="bench.bad-url",
         )
+    if parts.username is not None:
+        raise UsageError(
+            f"--url {hide_passwords(said)} names a user: the OpenAI API knows keys",
+            fix="export OPENAI_API_KEY=…, and leave the name and the password out of --url",
+            code="bench.bad-url",
+        )
     path = parts.path.rstrip("/").removesuffix("/v1")
     return f"{parts.scheme}://{parts.netloc}{path}"
 

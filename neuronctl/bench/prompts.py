@@ -72,7 +72,8 @@ def check_sharegpt(path: Path) -> int:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(_content(path).splitlines(), 1):
+    # Not splitlines, which also ends lines at letters that may stand in a JSON string, as U+2028.
+    for number, line in enumerate(_content(path).split("\n"), 1):
         if line.strip():
             yield number, line
 

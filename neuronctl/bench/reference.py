@@ -14,6 +14,7 @@ import msgspec
 
 from neuronctl.bench.measures import MEASURES
 from neuronctl.bench.schema import BenchResult
+from neuronctl.page_marks import between_marks
 from neuronctl.profile.reference import DIALECT
 
 TABLE_BEGINS = "<!-- measures: begin (python -m neuronctl.bench.reference) -->"
@@ -42,11 +43,7 @@ def measures_table() -> str:
 
 def with_measures_table(page: str) -> str:
     """A docs page with the table between its two marks made new. Raises ValueError without the marks."""
-    before, begins, rest = page.partition(TABLE_BEGINS)
-    _, ends, after = rest.partition(TABLE_ENDS)
-    if not begins or not ends:
-        raise ValueError(f"the page lacks {TABLE_BEGINS} or {TABLE_ENDS}")
-    return f"{before}{TABLE_BEGINS}\n{measures_table()}\n{TABLE_ENDS}{after}"
+    return between_marks(page, TABLE_BEGINS, TABLE_ENDS, measures_table())
 
 
 def _write(root: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from neuronctl.bench.measures import MEASURES, spread
+from neuronctl.bench.measures import MEASURES, Measure, spread
 from neuronctl.bench.schema import Point, Run
 
 
@@ -24,10 +24,14 @@ class Spread:
         return self.runs > 1
 
 
+def values_of(point: Point, measure: Measure) -> list[float]:
+    """A measure in each run that has it."""
+    return [value for run in point.runs if (value := measure.of(run)) is not None]
+
+
 def over_runs(point: Point, measure: str) -> Spread | None:
     """The measure of this name over the runs; None where no run has it."""
-    values = [value for run in point.runs if (value := MEASURES[measure].of(run)) is not None]
-    values = [value for value in values if math.isfinite(value)]
+    values = [value for value in values_of(point, MEASURES[measure]) if math.isfinite(value)]
     return Spread(*spread(values), len(values)) if values else None
 
 

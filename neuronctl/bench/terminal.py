@@ -60,6 +60,8 @@ def _remarks(result: BenchResult, width: int, paint: Paint) -> Iterator[str]:
 
 
 def _failures(result: BenchResult, width: int, paint: Paint) -> Iterator[str]:
+    if any(one.id == "errors" for one in result.remarks):
+        return
     for point in result.points:
         if said := errors(point):
             first, *others = _wrapped(f"failed at {clean(point.load.name)}: {said}", width, "  ")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from neuronctl.result import Message, Result
 
 if TYPE_CHECKING:
     from neuronctl.bench.engine import LoadEngine
-    from neuronctl.bench.gate import Breach
+    from neuronctl.bench.gate import Judged
     from neuronctl.neuron.estimate import Estimate
     from neuronctl.pipeline import Request
     from neuronctl.profile.schema import BenchSection
@@ -76,7 +77,8 @@ def bench_profile(
     call: Invocation, request: Request, wanted: Wanted, client: Client, *, cold: bool
 ) -> Result:
     """Measure a profile."""
-    after = _After(call, wanted, Path(request.reference).stem)
+    name = Path(request.reference).name.removesuffix(".yaml").removesuffix(".yml")
+    after = _After(call, wanted, name)
     tools = _tools(call, after, client, client.python_or(request.python))
     return after.finish(benchmark_profile(request, tools, cold=cold))
 
@@ -117,13 +119,17 @@ def compare_results(call: Invocation, before: str, after: str) -> Result:
 
     found = compare(read_result(_path(call, before)), read_result(_path(call, after)))
     text = None if call.as_json else comparison_text(found, _width())
-    return Result("bench compare", comparison_data(found), text=text)
+    comparable = not any(one.severity == "error" for one in found.warnings)
+    code = Exit.DONE if comparable else Exit.ANSWER_IS_NO
+    return Result("bench compare", comparison_data(found), text=text, exit_code=code)
 
 
 def report_result(
     call: Invocation, source: str, html: str | None, pictures: str | None, format_: str
 ) -> Result:
     """Draw a result that is there already."""
+    if format_ not in ("svg", "png"):
+        raise UsageError(f"pictures cannot be {format_}", fix="--format svg, or --format png")
     result = read_result(_path(call, source))
     written = []
     if html is not None:
@@ -160,6 +166,11 @@ def _estimate(call: Invocation, result: BenchResult, request: Request) -> Estima
 
     plan = plan_request(request, call.host, tell=call.tell)
     shape, target = shape_of(plan), result.target
+    if not target.started_here:
+        raise UsageError(
+            "the result is of a server that ran already, so it is not known what was compiled for it",
+            fix="leave --profile out, or measure with neuronctl bench --profile, which starts the server",
+        )
     if (shape.batch, shape.max_model_len) != (target.batch, target.max_model_len):
         raise UsageError(
             f"the plan of {plan.profile.name} has a batch of {shape.batch} and max_model_len "
@@ -202,19 +213,19 @@ class _After:
 
     def finish(self, result: BenchResult) -> Result:
         """Write, draw, hold against the baseline."""
-        from neuronctl.bench.gate import check_gate
+        from neuronctl.bench.gate import judge
 
         self._keep(result)
         data: dict[str, object] = {"file": str(self.output), "result": to_builtins(result)}
         if self.wanted.report:
             data["report"] = _write_report(self.call, result, self.wanted.report)
-        breaches = check_gate(result, self.conditions, self.baseline)
-        data["breaches"] = [to_builtins(one) for one in breaches]
+        judged = judge(result, self.conditions, self.baseline)
+        data |= to_builtins(judged)
         return Result(
             "bench",
             data,
-            exit_code=Exit.ANSWER_IS_NO if breaches else Exit.DONE,
-            text=None if self.call.as_json else self._text(result, breaches),
+            exit_code=Exit.ANSWER_IS_NO if judged.breaches else Exit.DONE,
+            text=None if self.call.as_json else self._text(result, judged),
         )
 
     def _keep(self, result: BenchResult) -> None:
@@ -232,20 +243,14 @@ class _After:
                 f"{error.what}; it is kept in {kept}", fix=f"cp {kept} ELSEWHERE", code="bench.not-written"
             ) from error
 
-    def _text(self, result: BenchResult, breaches: Sequence[Breach]) -> str:
+    def _text(self, result: BenchResult, judged: Judged) -> str:
         lines = [_text(result), "", f"result: {self.output}"]
         if self.wanted.report:
             lines.append(f"report: {_path(self.call, self.wanted.report)}")
         if self.conditions:
-            lines += ["", *self._gate(result, breaches)]
+            told = [f"✗ {one.text}" for one in judged.breaches] + [f"? {one.text}" for one in judged.doubts]
+            lines += ["", *(told or ["✓ no condition is broken"])]
         return "\n".join(lines)
-
-    def _gate(self, result: BenchResult, breaches: Sequence[Breach]) -> list[str]:
-        from neuronctl.bench.gate import doubts
-
-        told = [f"✗ {one.text}" for one in breaches]
-        told += [f"? {one.text}" for one in doubts(result, self.conditions, self.baseline)]
-        return told or ["✓ no condition is broken"]
 
 
 def _tools(call: Invocation, after: _After, client: Client, python: str | None) -> Tools:
@@ -348,33 +353,33 @@ def _write_pictures(call: Invocation, result: BenchResult, said: str, format_: s
 
 
 def _write(path: Path, content: bytes) -> None:
-    from neuronctl.errors import MachineUnfit
     from neuronctl.whole_file import write_whole
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path):
         write_whole(path, content)
-    except OSError as error:
-        raise MachineUnfit(f"{path} cannot be written: {error.strerror}", fix="name another place") from None
 
 
 def _check_writable(path: Path) -> None:
     """Raise before the measurement where its result will have no place."""
     import tempfile
 
-    from neuronctl.errors import MachineUnfit
-
     if path.is_dir():
         raise UsageError(f"{path} is a folder", fix="name a file in it")
+    with _writing(path), tempfile.TemporaryFile(dir=path.parent):
+        pass
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Make the folder of a file; what the disk refuses is raised as MachineUnfit."""
+    from neuronctl.errors import MachineUnfit
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        yield
     except OSError as error:
         raise MachineUnfit(
-            f"{path} cannot be written: {error.strerror}",
-            fix="name another place with --output",
-            code="bench.not-written",
+            f"{path} cannot be written: {error.strerror}", fix="name another place", code="bench.not-written"
         ) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +19,10 @@ bench = typer.Typer(
     no_args_is_help=True,
 )
 
-_Numbers = Annotated[str | None, typer.Option(metavar="N[,N…]", help="")]
+# Options by the parameters that take them: what means nothing is refused, not passed over.
+_OF_A_PROFILE = {"sets": "--set", "policy": "--policy", "cold": "--cold"}
+_OF_A_URL = {"model": "--model"}
+_OF_A_SELF_TEST = ("self_test", "engine", "engine_python", "python", "as_json")
 Engine = Annotated[
     str, typer.Option(metavar="vllm|guidellm", help="What sends the requests: vllm bench serve, or guidellm.")
 ]
@@ -153,6 +157,14 @@ def bench_command(
             fix="neuronctl bench --profile NAME  (neuronctl bench --help tells the rest)",
         )
     if self_test:
+        _refuse(context, "--self-test", [name for name in context.params if name not in _OF_A_SELF_TEST])
+    else:
+        _refuse(
+            context,
+            "--url" if url is not None else "--profile",
+            _OF_A_PROFILE if url is not None else _OF_A_URL,
+        )
+    if self_test:
         call.result = commands.self_test(call, client, python)
     elif url is not None:
         call.result = commands.bench_url(call, url, model, flags, wanted, client, python)
@@ -160,6 +172,17 @@ def bench_command(
         flags |= {"artifacts.policy": (policy, "--policy")}
         request = request_of(call, profile, None, python, sets, flags, None, None, False)
         call.result = commands.bench_profile(call, request, wanted, client, cold=cold)
+
+
+def _refuse(context: typer.Context, mode: str, idle: Iterable[str]) -> None:
+    """Raise UsageError where one of these parameters was typed."""
+    from neuronctl.errors import UsageError
+
+    for name in idle:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = {**_OF_A_PROFILE, **_OF_A_URL}.get(name) or "--" + name.replace("_", "-")
+            raise UsageError(f"{option} means nothing with {mode}", fix=f"leave {option} out")
 
 
 @bench.command("compare")

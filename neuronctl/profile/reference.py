@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
+from neuronctl.page_marks import between_marks
 from neuronctl.profile.kind import Kind, fields_of, in_words, kinds_of, section_of
 from neuronctl.profile.schema import ProfileShape
 
@@ -56,11 +57,7 @@ def keys_table() -> str:
 
 def with_keys_table(page: str) -> str:
     """A docs page with the table between its two marks made new. Raises ValueError without the marks."""
-    before, begins, rest = page.partition(TABLE_BEGINS)
-    _, ends, after = rest.partition(TABLE_ENDS)
-    if not begins or not ends:
-        raise ValueError(f"the page lacks {TABLE_BEGINS} or {TABLE_ENDS}")
-    return f"{before}{TABLE_BEGINS}\n{keys_table()}\n{TABLE_ENDS}{after}"
+    return between_marks(page, TABLE_BEGINS, TABLE_ENDS, keys_table())
 
 
 def schema_text() -> str:

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"profile"},),
     ({"runs"}, {"child", "child_log", "child_guard"}, {"linker"}),
     ({"host"}, {"redaction"}, {"time_limit"}),
-    ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"typed"}, {"digest"}, {"whole_file"}),
+    ({"errors", "result"}, {"secret"}, {"yaml_data"}, {"typed"}, {"digest"}, {"whole_file"}, {"page_marks"}),
     ({"short_command"},),
     ({"process_group"},),
     ({"__init__"},),

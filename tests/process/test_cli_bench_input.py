@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from neuronctl.bench.result_file import write_result
+from tests.bench_sample import result
 from tests.process.reference import Bencher, reference_server
 from tests.process.terminal import free_port
 
@@ -107,3 +110,48 @@ def test_a_flag_that_cannot_be(bencher: Bencher, url: str, words: list[str], why
     assert said.code in (2, 30), said.err
     assert why in said.err and "Traceback" not in said.err
     assert not list(bencher.folder.glob("bench/*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("--cold",), "--cold"),
+        (("--policy", "auto"), "--policy"),
+        (("--set", "engine.max_model_len=1024"), "--set"),
+    ],
+)
+def test_an_option_that_means_nothing_for_a_url_is_refused(
+    bencher: Bencher, url: str, words: tuple[str, ...], option: str
+) -> None:
+    said = bencher.measure(url, *words)
+    assert said.code == 2
+    assert f"{option} means nothing with --url" in said.err
+
+
+def test_an_option_that_means_nothing_elsewhere_is_refused(bencher: Bencher) -> None:
+    said = bencher.run("--profile", "smollm2-cpu", "--model", "x")
+    assert (said.code, "--model means nothing with --profile" in said.err) == (2, True)
+    said = bencher.run("--self-test", "--repeats", "2")
+    assert (said.code, "--repeats means nothing with --self-test" in said.err) == (2, True)
+
+
+def test_a_name_and_a_password_in_the_address(bencher: Bencher) -> None:
+    said = bencher.measure("http://me:hunter22@127.0.0.1:1")
+    assert said.code == 2
+    assert "OPENAI_API_KEY" in said.err and "hunter22" not in said.err
+
+
+def test_pictures_of_an_unknown_kind(bencher: Bencher) -> None:
+    write_result(bencher.folder / "a.json", result())
+    said = bencher.run("report", "a.json", "--pictures", "p", "--format", "pdf")
+    assert (said.code, "--format svg" in said.err) == (2, True)
+    assert not (bencher.folder / "p").exists()
+
+
+def test_results_of_two_models_are_not_compared_with_success(bencher: Bencher) -> None:
+    made = result()
+    write_result(bencher.folder / "a.json", made)
+    write_result(bencher.folder / "b.json", replace(made, target=replace(made.target, model="other")))
+    assert bencher.run("compare", "a.json", "a.json").code == 0
+    said = bencher.run("compare", "a.json", "b.json")
+    assert (said.code, "the models" in said.out) == (1, True)

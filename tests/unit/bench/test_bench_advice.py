@@ -8,13 +8,14 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from neuronctl.bench.advice import Advice, advise, padding_share
+from neuronctl.bench.advice import Advice, advise
 from neuronctl.bench.advice_text import advice_data, advice_text
 from neuronctl.bench.lengths import lengths
 from neuronctl.bench.padding import padded_tokens
 from neuronctl.bench.schema import BenchResult
+from neuronctl.bench.sweep import Shape, sweep
 from neuronctl.neuron.estimate import GIB, Amount, Estimate
-from neuronctl.profile.schema import ProfileShape
+from neuronctl.profile.schema import BenchSection, ProfileShape
 from tests.bench_sample import result
 
 MIXED = [(200, 20)] * 60 + [(600, 40)] * 30 + [(1700, 100)] * 10
@@ -65,7 +66,6 @@ def test_buckets_that_pad_less() -> None:
     assert f"{(now - then) / now * 100:.0f} % fewer tokens to prefill" in one.gain
     real = 200 * 60 + 600 * 30 + 1700 * 10
     assert f"{(1 - real / now) * 100:.0f} % of the prefilled tokens are padding" in one.text
-    assert padding_share(result(), MIXED) == pytest.approx(1 - real / now)
     # The compile that was measured: as many graphs as now take as long.
     assert "as many buckets as now: about the 15 min that were measured" in one.cost
     assert one.basis.startswith("lengths that were given (100)")
@@ -131,7 +131,22 @@ def test_a_prompt_that_fits_no_bucket() -> None:
     made = replace(result(), target=replace(result().target, input_buckets=(128, 512)))
     one = only(advise(made, [(1000, 10)]), "buckets")
     assert setting(one) == {"features": {"buckets": {"prefill": [128, 512, 1024]}}}
-    assert padding_share(made, [(1000, 10)]) is None
+
+
+def test_the_default_sweep_speaks_for_a_larger_batch() -> None:
+    loads = sweep(BenchSection(), Shape(batch=4, input_buckets=(128, 512), max_model_len=2048))
+    paces = {1: 100.0, 2: 195.0, 4: 380.0, 5: 385.0}
+    (first, *_) = result(concurrencies=(4,)).points
+    points = tuple(
+        replace(
+            first,
+            load=load,
+            runs=tuple(replace(run, output_tokens_per_s=paces[load.concurrency or 1]) for run in first.runs),
+        )
+        for load in loads
+    )
+    one = only(advise(replace(result(), points=points)), "batch")
+    assert setting(one) == {"engine": {"max_num_seqs": 8}}
 
 
 def test_a_larger_batch_where_the_batch_is_full() -> None:

@@ -28,3 +28,9 @@ def test_the_name_is_the_users(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"prompt": "Why?"}\n')
     found = dataset(tmp_path)
     assert (found.name, found.path.name) == ("p.jsonl", "prompts.jsonl")
+
+
+def test_a_line_ends_where_jsonl_says(tmp_path: Path) -> None:
+    odd = '{"prompt": "one\u2028two\x85three"}\r\n{"prompt": "How?"}\n'
+    (tmp_path / "p.jsonl").write_bytes(odd.encode())
+    assert dataset(tmp_path).count == 2

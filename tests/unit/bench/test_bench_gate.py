@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from neuronctl.bench.condition import parse_conditions
-from neuronctl.bench.gate import Breach, check_gate, doubts
+from neuronctl.bench.gate import Breach, judge
 from neuronctl.bench.measures import measure
 from neuronctl.bench.record import Sent
 from neuronctl.bench.schema import BenchResult
@@ -15,7 +15,7 @@ from tests.bench_sample import records, result
 
 
 def breaches(found: BenchResult, text: str, baseline: BenchResult | None = None) -> tuple[Breach, ...]:
-    return check_gate(found, parse_conditions([text]), baseline)
+    return judge(found, parse_conditions([text]), baseline).breaches
 
 
 def noisy(seed: int, deviation: float, slower: float = 1.0) -> BenchResult:
@@ -72,8 +72,8 @@ def test_no_noise_fails_a_limit_or_a_change_and_it_is_told() -> None:
     loud = noisy(1, 0.3)
     baseline = noisy(2, 0.3)
     conditions = parse_conditions(["ttft_p95@c1>+0%", "itl_mean@c1>+0%", "output_throughput@c1<-0%"])
-    assert check_gate(loud, conditions, baseline) == ()
-    told = doubts(loud, conditions, baseline) + doubts(baseline, conditions, loud)
+    assert judge(loud, conditions, baseline).breaches == ()
+    told = judge(loud, conditions, baseline).doubts + judge(baseline, conditions, loud).doubts
     assert told
     assert all("within noise" in one.text for one in told)
 
@@ -83,17 +83,17 @@ def test_a_limit_that_only_noise_exceeds() -> None:
     run = made.points[0].runs
     middle = sorted(one.ttft_s.p95 for one in run if one.ttft_s)[1]
     below = parse_conditions([f"ttft_p95@c1>{middle * 0.99:.6f}s"])
-    assert check_gate(made, below, None) == ()
-    assert [one.point for one in doubts(made, below, None)] == ["c1 128 →16"]
+    assert judge(made, below, None).breaches == ()
+    assert [one.point for one in judge(made, below, None).doubts] == ["c1 128 →16"]
     far = parse_conditions([f"ttft_p95@c1>{middle * 0.5:.6f}s"])
-    assert [one.kind for one in check_gate(made, far, None)] == ["limit"]
+    assert [one.kind for one in judge(made, far, None).breaches] == ["limit"]
 
 
 def test_single_runs_do_not_fail_on_what_may_be_noise_but_it_is_told() -> None:
     conditions = parse_conditions(["ttft_p95>+5%"])
     found, baseline = result(repeats=1, slower=1.1), result(repeats=1)
-    assert check_gate(found, conditions, baseline) == ()
-    assert "too few repeats" in doubts(found, conditions, baseline)[0].text
+    assert judge(found, conditions, baseline).breaches == ()
+    assert "too few repeats" in judge(found, conditions, baseline).doubts[0].text
     assert len(breaches(result(repeats=1, slower=1.3), "ttft_p95>+5%", baseline)) == 3
 
 
@@ -132,7 +132,7 @@ def test_a_broken_off_result_and_another_model_fail() -> None:
     (breach,) = breaches(partial, "error_rate>0")
     assert (breach.kind, breach.point) == ("partial", None)
     assert breach.text == "the result is not whole: stopped by ^C; what is missing cannot pass"
-    assert check_gate(partial, (), None) == ()
+    assert judge(partial, (), None).breaches == ()
     other = replace(result(), target=replace(result().target, model="other/model"))
     (breach,) = breaches(other, "ttft_p95>+10%", result())
     assert breach.kind == "not comparable"
@@ -146,3 +146,16 @@ def test_a_relative_condition_wants_a_baseline() -> None:
         breaches(result(), "error_rate>0, ttft_p95>+10%")
     assert caught.value.error_code == "bench.no-baseline"
     assert "`ttft_p95>+10%`" in caught.value.what
+
+
+def test_a_limit_that_is_exceeded_by_noise_alone_is_a_doubt_at_a_single_point_too() -> None:
+    made = result(concurrencies=(1,))
+    (point,) = made.points
+    runs = tuple(
+        replace(run, output_tokens_per_s=pace)
+        for run, pace in zip(point.runs, (100.0, 90.0, 70.0), strict=True)
+    )
+    found = replace(made, points=(replace(point, runs=runs),))
+    near, far = parse_conditions(["output_throughput<95"]), parse_conditions(["output_throughput<300"])
+    assert not judge(found, near, None).breaches and judge(found, near, None).doubts
+    assert judge(found, far, None).breaches
