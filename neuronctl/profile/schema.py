@@ -376,7 +376,11 @@ class BenchSection(Section, frozen=True, kw_only=True):
         Meta(description="Requests a second, sent whether answered or not; of several each is measured."),
     ] = ()
     num_prompts: Annotated[
-        Positive | None, Meta(description="Requests of a run. Not said: four for each at once, 32 at least.")
+        Positive | None,
+        Meta(
+            description="Requests of a run. Not said: four for each at once, 32 at least; at a rate, half a "
+            "minute of them; of a file of prompts, as many as it has, within limits."
+        ),
     ] = None
     repeats: Annotated[Positive, Meta(description="Runs of each point: their spread is the noise.")] = 3
     seed: Annotated[Natural, Meta(description="Of random prompts and their order.")] = 0
