@@ -54,8 +54,9 @@ def pypi_placeholder(situation: Situation) -> Remark | None:
 def missing_module(situation: Situation) -> Remark | None:
     """Packages that the engine imports and that are not there.
 
-    Installing the native plugin does not bring the compiler, nki and libtorch-neuronx-lite; AWS's images and
-    virtual environments have them. A package may also be half removed: its metadata is there, and it is not.
+    What each generation imports is in the table of versions (compat.yaml). Installing the native plugin does
+    not bring the compiler, nki and libtorch-neuronx-lite; AWS's images and virtual environments have them. A
+    package may also be half removed: its metadata is there, and it is not.
     """
     missing = situation.stack.missing_modules
     if not missing:
@@ -246,13 +247,20 @@ def installed_twice(situation: Situation) -> list[Remark] | None:
     backends=NEURON,
 )
 def unreadable_version(situation: Situation) -> Remark | None:
-    """A version that begins with no number cannot be compared, so rules about versions may miss it."""
-    odd = [f"{name} {version}" for name, version in situation.stack.versions.items() if not release(version)]
+    """A version that begins with no number cannot be compared, so rules about versions may miss it.
+
+    Neither can that of a vLLM whose metadata is gone, as after a removal that was stopped.
+    """
+    stack, fix = situation.stack, "install the package again"
+    odd = [f"{name} {version}" for name, version in stack.versions.items() if not release(version)]
+    if stack.vllm_folder is not None and stack.vllm_version is None:
+        return Remark(
+            f"{stack.vllm_folder} is there without its metadata: which vLLM it is, nobody knows", fix
+        )
     if not odd:
         return None
     return Remark(
-        f"{', '.join(odd)}: no version that can be compared, so it counts as older than all others",
-        fix="install the package again",
+        f"{', '.join(odd)}: no version that can be compared, so it counts as older than all others", fix
     )
 
 

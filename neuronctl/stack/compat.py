@@ -143,6 +143,16 @@ def package_rules() -> tuple[PackageRule, ...]:
     return tuple(PackageRule(**row) for row in _table()["package_rules"])
 
 
+def imports(generation: str, plugin: PluginRelease | None) -> tuple[str, ...]:
+    """What a server of this generation imports beside torch, vLLM and the plugin, by pip names.
+
+    `plugin` is the build, None where it is not known: then only what every build imports.
+    """
+    row = _table()["imports"][generation]
+    pinned = (name for name in row["where_pinned"] if plugin is not None and name in plugin.pins)
+    return (*row["always"], *pinned)
+
+
 @cache
 def driver_rows() -> tuple[Mapping[str, Any], ...]:
     """The rows of the rules between driver, runtime and kernel, for `drivers.py`."""

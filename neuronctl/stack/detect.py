@@ -44,7 +44,7 @@ class Stack:
 
     `assumed` is the name of a stack that is not here (`--stack`). `placeholders` are PyPI's empty packages
     under Neuron's names (`vllm-neuron 0.1.0`); `missing_modules` the packages that should be importable and
-    are not; `other_versions` versions that only rules look at; `duplicates` the versions of what is installed
+    are not, those that nothing brought among them; `other_versions` versions that only rules look at; `duplicates` the versions of what is installed
     more than once, first the one in `versions`. `runtime` and `collectives` are the versions
     of libnrt and libnccom, `compiler_path` the neuronx-cc that PATH finds and `compiler_outside` whether the
     serving Python has another one; `pip_index` is pip's index where that is AWS's, which has Neuron's
@@ -174,7 +174,7 @@ def _with_neuron(host: Host, stack: Stack, installed: Installation) -> Stack:
     path, outside = serving_compiler(host, stack.python)
     return replace(
         stack,
-        missing_modules=missing_modules(installed, native=stack.generation == "native"),
+        missing_modules=missing_modules(installed, generation=stack.generation),
         compiler_path=path,
         compiler_outside=outside,
     )

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 
-from neuronctl.stack.compat import PluginRelease, Sdk
+from neuronctl.stack.compat import PluginRelease, Sdk, imports
 from neuronctl.stack.pip_index import AWS_HOST
 from neuronctl.stack.version import fits_any, newest
 
 PIP_REPOSITORY = f"https://{AWS_HOST}"
 _PLUGIN_SOURCE = "git+https://github.com/vllm-project/vllm-neuron.git"
-# What the plugin's images install beside it (dlc:vllm/inference/*/Dockerfile.neuronx).
-_REQUIRED: Mapping[str, tuple[str, ...]] = {
-    "nxdi": (
-        "neuronx-cc",
-        "torch-neuronx",
-        "neuronx-distributed",
-        "neuronx-distributed-inference",
-    ),
-    "native": ("neuronx-cc", "nki", "libtorch-neuronx-lite"),
-}
 
 
 def pip_words(python: Path, *words: str) -> str:
@@ -39,7 +28,7 @@ def install_words(sdk: Sdk, plugin: PluginRelease, python: Path) -> str:
     if not in_manifest and plugin.branch is None:
         return f"docker pull {plugin.image}"
     words = ["install", f"--extra-index-url={PIP_REPOSITORY}"]
-    for name in _REQUIRED[plugin.generation]:
+    for name in imports(plugin.generation, plugin):
         if version := newest(sdk.wants(name, plugin)):
             words.append(f"{name}=={version}")
     words.append(f"vllm-neuron=={plugin.version}" if in_manifest else f"{_PLUGIN_SOURCE}@{plugin.branch}")

@@ -20,9 +20,10 @@ IMPORT_NAMES: Mapping[str, str] = {
     "torch-xla": "torch_xla",
     "vllm-neuron": "vllm_neuron",
 }
-# What the native plugin imports and its installation does not bring
-# (sdk:vllm-neuron/docs/getting-started/setup-guide.md:44-47).
-_NATIVE_MODULES = ("libtorch_neuronx_lite", "neuronxcc", "nki")
+# All of vLLM stands on it.
+_TORCH = "torch"
+# Plugins without it have a rule of their own: SDK 2.32 left it out.
+_NXDI = "neuronx-distributed-inference"
 
 
 @dataclass(frozen=True)
@@ -95,20 +96,31 @@ def _placeholders(installed: Installation) -> Iterator[tuple[str, str]]:
             yield name, version
 
 
-def missing_modules(installed: Installation, *, native: bool) -> tuple[str, ...]:
+def missing_modules(installed: Installation, *, generation: str | None) -> tuple[str, ...]:
     """Packages that should be importable and do not lie in an import folder.
 
-    Those of Neuron's installed distributions (an editable one may lie anywhere), and for the native
-    generation those that its plugin imports.
+    Those of Neuron's installed distributions (an editable one may lie anywhere), and those that a server of
+    the generation imports and that are not installed at all.
     """
     wanted = {
         module
         for name, module in IMPORT_NAMES.items()
         if name in installed.versions and not _is_editable(installed.metadata[name])
     }
-    if native:
-        wanted.update(_NATIVE_MODULES)
+    if generation in ("nxdi", "native"):
+        wanted.update(_imported(installed, generation))
     return tuple(sorted(module for module in wanted if not installed.has_module(module)))
+
+
+def _imported(installed: Installation, generation: str) -> Iterator[str]:
+    """The modules that a server imports, of the distributions that are not installed (compat.yaml)."""
+    from neuronctl.stack.compat import imports
+    from neuronctl.stack.identify import identify
+
+    plugin = identify(installed.versions).plugin
+    for name in (_TORCH, *imports(generation, plugin)):
+        if name not in installed.versions and name != _NXDI:
+            yield IMPORT_NAMES.get(name, name)
 
 
 def _is_editable(metadata: Path) -> bool:

@@ -62,7 +62,9 @@ def serving_python(facts: Facts) -> Seen:
         )
         return Seen(f"vLLM {found.vllm_version} without Neuron's plugin in {where}", (finding,), data=data)
     if found.generation is not None:
-        return Seen(f"vLLM {found.vllm_version} for {found.generation} in {where}", data=data)
+        return Seen(
+            f"vLLM {found.vllm_version or 'of no known version'} for {found.generation} in {where}", data=data
+        )
     from neuronctl.plan.backend import no_vllm
 
     refusal = no_vllm(found, facts.wanted_backend, facts.machine())
@@ -90,6 +92,7 @@ def _stack(facts: Facts) -> Stack:
         stack.pypi_placeholder,
         stack.missing_module,
         stack.installed_twice,
+        stack.unreadable_version,
         *packages.RULES,
         stack.mixed_sdk,
         stack.unknown_sdk,

@@ -229,3 +229,5 @@ def test_stack_unreadable_version(tmp_path: Path, version: str) -> None:
     assert finding.message.startswith(f"vllm-neuron {version}: no version that can be compared")
     assert finding.fix == "install the package again"
     assert one(tmp_path, "stack.unreadable-version", installed("sdk-2.28")) is None
+    finding = said(tmp_path, "stack.unreadable-version", installed("sdk-2.28", {"vllm": None}))
+    assert finding.message == "/venv/lib/vllm is there without its metadata: which vLLM it is, nobody knows"

@@ -229,7 +229,7 @@ def test_transformers_of_the_newest_nxdi() -> None:
             (
                 "neuronx-cc==2.23.6484.0 torch-neuronx==2.9.0.2.12.22436 "
                 "neuronx-distributed==0.17.26814+4b18de63 neuronx-distributed-inference==0.8.16251+f3ca5575 "
-                "git+https://github.com/vllm-project/vllm-neuron.git@release-0.4.1"
+                "nki==0.2.0+g82fdb402 git+https://github.com/vllm-project/vllm-neuron.git@release-0.4.1"
             ),
         ),
     ],

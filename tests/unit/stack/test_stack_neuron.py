@@ -15,6 +15,8 @@ from neuronctl.short_command import Finished
 from neuronctl.stack.compat import placeholders
 from neuronctl.stack.detect import Stack, detect_stack
 
+# What a server over NxD Inference imports beside that, vLLM and the plugin.
+IMPORTED = ("neuronx_distributed", "neuronxcc", "torch", "torch_neuronx", "nki")
 AWS = "https://pip.repos.neuron.amazonaws.com"
 
 
@@ -84,15 +86,28 @@ def test_a_real_package_with_a_placeholder_s_version(world: World) -> None:
 
 @pytest.mark.parametrize("plugin", ["0.2.2+lts", "0.2.1-lts", "0.2.1_lts", "0.5.3"])
 def test_a_plugin_over_nxd_inference(world: World, plugin: str) -> None:
-    world.install(f"vllm_neuron-{plugin}", modules=["vllm", "vllm_neuron"])
+    world.install(f"vllm_neuron-{plugin}", modules=["vllm", "vllm_neuron", *IMPORTED])
     stack = world.stack()
     assert (stack.generation, stack.placeholders, stack.missing_modules) == ("nxdi", (), ())
 
 
 def test_a_distribution_without_its_package(world: World) -> None:
     world.install("vllm_neuron-0.5.3", "torch_neuronx-2.9.0.2.15", "torch-2.9.1", "neuronx_cc-2.26.6360.0")
-    world.write("site/neuronxcc/__init__.py", "")
+    for module in ("neuronxcc", "neuronx_distributed", "nki"):
+        world.write(f"site/{module}/__init__.py", "")
     assert world.stack().missing_modules == ("torch_neuronx", "vllm_neuron")
+
+
+@pytest.mark.parametrize("module", IMPORTED)
+def test_what_nxd_inference_imports_and_nobody_installed(world: World, module: str) -> None:
+    rest = [one for one in IMPORTED if one != module]
+    world.install("vllm-0.13.0", "vllm_neuron-0.4.1", modules=["vllm", "vllm_neuron", *rest])
+    assert world.stack().missing_modules == (module,)
+
+
+def test_a_plugin_whose_image_pins_no_nki_needs_none(world: World) -> None:
+    world.install("vllm_neuron-0.2.2+lts", modules=["vllm", "vllm_neuron", *IMPORTED[:-1]])
+    assert world.stack().missing_modules == ()
 
 
 def test_a_package_may_be_a_module_or_an_extension(world: World) -> None:
@@ -105,13 +120,13 @@ def test_a_package_may_be_a_module_or_an_extension(world: World) -> None:
 
 @pytest.mark.parametrize(("text", "missing"), [('{"editable": true}', ()), ("{}", ("vllm_neuron",))])
 def test_an_editable_plugin_may_lie_anywhere(world: World, text: str, missing: tuple[str, ...]) -> None:
-    world.install("vllm_neuron-0.5.3")
+    world.install("vllm_neuron-0.5.3", modules=["vllm", *IMPORTED])
     world.write("site/vllm_neuron-0.5.3.dist-info/direct_url.json", f'{{"dir_info": {text}}}')
     assert world.stack().missing_modules == missing
 
 
 def test_what_the_native_plugin_imports_and_does_not_bring(world: World) -> None:
-    world.install("vllm_neuron-0.24.0.1.1.0", modules=["vllm", "vllm_neuron", "neuronxcc"])
+    world.install("vllm_neuron-0.24.0.1.1.0", modules=["vllm", "vllm_neuron", "neuronxcc", "torch"])
     stack = world.stack()
     assert (stack.generation, stack.missing_modules) == ("native", ("libtorch_neuronx_lite", "nki"))
 
