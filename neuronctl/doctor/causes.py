@@ -48,9 +48,10 @@ CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
     "stack.plugin-missing": ("stack.unknown-sdk", "stack.mixed-sdk", "stack.other-generation"),
     "devices.driver-missing": (*_NO_DEVICE, "devices.driver-not-reloaded", "devices.driver-version-hidden"),
     "container.no-device": _NO_DEVICE[1:],
-    # The new driver lies on the disk already.
+    # The new driver lies on the disk already, and fits.
     "devices.driver-not-reloaded": ("devices.driver-too-old", "devices.kernel-6.18"),
-    "devices.driver-too-old": ("devices.neuron-ls",),
+    # One upgrade mends both.
+    "devices.driver-too-old": ("devices.neuron-ls", "devices.kernel-6.18"),
     "devices.driver-too-new": ("devices.neuron-ls",),
     # The plan knows that several cores are wanted.
     "devices.collectives-missing": ("devices.collectives-not-installed",),

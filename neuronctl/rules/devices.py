@@ -15,7 +15,7 @@ from neuronctl.profile.variable import variable_place
 from neuronctl.rules.place import variable_key
 from neuronctl.rules.rule import NEURON, Remark, rule
 from neuronctl.rules.situation import Situation
-from neuronctl.stack.drivers import driver_faults
+from neuronctl.stack.drivers import Fault, driver_faults
 from neuronctl.stack.version import at_least, release
 
 _TROUBLESHOOT = "sdk:neuron-runtime/nrt-troubleshoot.rst"
@@ -247,12 +247,21 @@ def kernel_6_18(situation: Situation) -> list[Remark] | None:
 
 
 def _driver_remarks(situation: Situation, issue: str) -> list[Remark] | None:
-    machine = situation.machine
-    if machine.driver is None:
-        return None
-    family = machine.instance.family if machine.instance is not None else None
-    faults = driver_faults(machine.driver, situation.stack.runtime, machine.kernel, family)
+    faults = _faults(situation, situation.machine.driver)
     return [Remark(fault.message, fix=fault.fix) for fault in faults if fault.issue == issue] or None
+
+
+def _faults(situation: Situation, driver: str | None) -> tuple[Fault, ...]:
+    """What would be wrong with this driver here: with the runtime, the kernel and the instance's family."""
+    machine = situation.machine
+    family = machine.instance.family if machine.instance is not None else None
+    return driver_faults(driver, situation.stack.runtime, machine.kernel, family) if driver else ()
+
+
+def _waiting_driver(situation: Situation) -> str | None:
+    """The driver on disk, where another one is loaded."""
+    machine = situation.machine
+    return None if machine.driver in (None, machine.driver_installed) else machine.driver_installed
 
 
 @rule(
@@ -266,14 +275,40 @@ def driver_not_reloaded(situation: Situation) -> Remark | None:
     """The driver that runs is another one than that on disk.
 
     After an update the old one stays loaded as long as a process uses it; modinfo tells of the new one.
+    Nothing is said where that one does not fit this machine either.
     """
-    machine = situation.machine
-    if machine.driver is None or machine.driver_installed in (None, machine.driver):
+    waiting = _waiting_driver(situation)
+    if waiting is None or _faults(situation, waiting):
         return None
     return Remark(
-        f"driver {machine.driver_installed} is installed, and {machine.driver} is still loaded",
+        f"driver {waiting} is installed, and {situation.machine.driver} is still loaded",
         fix="stop all Neuron processes, then sudo rmmod neuron; sudo modprobe neuron; or restart the machine",
     )
+
+
+@rule(
+    "devices.driver-on-disk-unfit",
+    "warning",
+    f"{_TROUBLESHOOT}:95-121; the rules between driver, runtime and kernel (compat.yaml)",
+    backends=NEURON,
+)
+def driver_on_disk_unfit(situation: Situation) -> list[Remark] | None:
+    """The driver on disk, which is loaded at the next start, goes with runtime or kernel less than it must.
+
+    Where the loaded one has the same fault, only that is told.
+    """
+    waiting, loaded = _waiting_driver(situation), situation.machine.driver
+    now = {fault.rule for fault in _faults(situation, loaded)}
+    stay = "" if now else "; until then neither restart the machine nor load the driver anew"
+    return [
+        Remark(
+            f"driver {loaded} is loaded, and {waiting} on disk takes its place at the next start: "
+            f"{fault.message}",
+            fix=fault.fix + stay,
+        )
+        for fault in _faults(situation, waiting)
+        if fault.rule not in now
+    ] or None
 
 
 @rule(
@@ -397,6 +432,7 @@ RULES = (
     driver_too_old,
     kernel_6_18,
     driver_not_reloaded,
+    driver_on_disk_unfit,
     fork_unsafe_kernel,
     runtime_missing,
     collectives_missing,

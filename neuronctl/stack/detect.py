@@ -44,11 +44,11 @@ class Stack:
 
     `assumed` is the name of a stack that is not here (`--stack`). `placeholders` are PyPI's empty packages
     under Neuron's names (`vllm-neuron 0.1.0`); `missing_modules` the packages that should be importable and
-    are not, those that nothing brought among them; `other_versions` versions that only rules look at; `duplicates` the versions of what is installed
-    more than once, first the one in `versions`. `runtime` and `collectives` are the versions
-    of libnrt and libnccom, `compiler_path` the neuronx-cc that PATH finds and `compiler_outside` whether the
-    serving Python has another one; `pip_index` is pip's index where that is AWS's, which has Neuron's
-    packages only.
+    are not, those that nothing brought among them; `other_versions` versions that only rules look at;
+    `duplicates` the versions of what is installed more than once, first the one in `versions`. `runtime` and
+    `collectives` are the versions of libnrt and libnccom, `compiler_path` the neuronx-cc that PATH finds and
+    `compiler_outside` whether the serving Python has another one; `pip_index` is pip's index where that is
+    AWS's, which has Neuron's packages only.
     """
 
     python: Path

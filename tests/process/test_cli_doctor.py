@@ -157,6 +157,14 @@ def test_a_driver_that_was_not_reloaded_is_the_cause_of_its_age(machine: Machine
     assert "sudo rmmod neuron; sudo modprobe neuron" in said.out
 
 
+def test_a_driver_on_disk_that_does_not_fit_either_is_not_to_be_loaded(machine: Machine) -> None:
+    one = machine(driver="2.20.0", runtime="2.32.10.0")
+    add_modinfo(one.root, "2.21.0")
+    said = one.run("doctor", QUIET)
+    said.expect(30, "error devices.driver-too-old: driver 2.20.0 does not go with runtime 2.32.10.0")
+    assert "rmmod" not in said.out
+
+
 def test_cores_in_use_by_a_process_that_lives(machine: Machine) -> None:
     one = machine()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as holder:

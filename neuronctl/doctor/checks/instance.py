@@ -104,6 +104,7 @@ RUNTIME_HIDDEN = Trouble(
         devices.driver_too_old,
         devices.driver_too_new,
         devices.driver_not_reloaded,
+        devices.driver_on_disk_unfit,
         devices.kernel_6_18,
     ),
     timeout_s=FACTS_S,

@@ -206,6 +206,34 @@ def test_devices_driver_not_reloaded(tmp_path: Path) -> None:
     assert one(tmp_path, rule) is None
 
 
+def on_disk(tmp_path: Path, loaded: str, waiting: str, runtime: str) -> dict[str, Finding]:
+    """What is found of these two drivers with that runtime, by its id."""
+    machine = {"driver": loaded, "driver_installed": waiting}
+    found = neuron_plan(tmp_path, machine=machine, stack=with_runtime(runtime)).findings
+    return {finding.id: finding for finding in found if "driver" in finding.id}
+
+
+def test_a_driver_on_disk_that_does_not_fit_either_is_no_advice(tmp_path: Path) -> None:
+    assert set(on_disk(tmp_path, "2.20.0", "2.21.0", "2.32.31.0")) == {"devices.driver-too-old"}
+
+
+@pytest.mark.parametrize(("waiting", "why"), [("2.21.0", "runtime 2.32"), ("2.29.0", "driver 2.29")])
+def test_a_driver_on_disk_that_would_break_what_works(tmp_path: Path, waiting: str, why: str) -> None:
+    found = on_disk(tmp_path, "2.27.4.0", waiting, "2.32.31.0")
+    assert set(found) == {"devices.driver-on-disk-unfit"}
+    finding = found["devices.driver-on-disk-unfit"]
+    assert finding.severity == "warning"
+    assert finding.message.startswith(f"driver 2.27.4.0 is loaded, and {waiting} on disk takes its place")
+    assert f"does not go with {why}" in finding.message
+    assert str(finding.fix).endswith("until then neither restart the machine nor load the driver anew")
+
+
+def test_a_driver_too_old_with_one_too_new_on_disk(tmp_path: Path) -> None:
+    found = on_disk(tmp_path, "2.20.0", "2.29.0", "2.32.31.0")
+    assert set(found) == {"devices.driver-too-old", "devices.driver-on-disk-unfit"}
+    assert "restart" not in str(found["devices.driver-on-disk-unfit"].fix)
+
+
 def test_devices_fork_unsafe_kernel(tmp_path: Path) -> None:
     rule, old = "devices.fork-unsafe-kernel", {"kernel": "5.10.240-238.amzn2.x86_64", "has_efa": True}
     finding = said(tmp_path, rule, machine=old)
