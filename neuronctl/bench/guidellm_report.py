@@ -128,7 +128,7 @@ def _record(path: Path, one: _Request, start: float, begin: float, otherwise: st
     )
 
 
-_STATUS = re.compile(r"'\d{3} ([^']+)' for url")
+_STATUS = re.compile(r"'(\d{3}) [^']+' for url")
 _CONNECTION = ("ConnectError", "ReadError", "WriteError", "CloseError", "RemoteProtocolError")
 
 
@@ -136,7 +136,7 @@ def kind_of(error: str) -> str:
     """A failure in a word or two, the same as for the other engine. guidellm keeps an exception's repr."""
     name, _, said = error.partition("(")
     if status := _STATUS.search(said):
-        return f"HTTP {status[1]}"[:60]
+        return f"HTTP {status[1]}"
     if "incomplete" in said or name == "JSONDecodeError":
         return "answer cut"
     if name in _CONNECTION:

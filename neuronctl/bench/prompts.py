@@ -114,7 +114,7 @@ def _limit(said: Mapping[str, Any], path: Path, number: int) -> int:
 
 
 def _bad(path: Path, number: int | None, why: str) -> UsageError:
-    where = f"line {number} of the prompts" if number else str(path)
+    where = f"line {number} of the prompts" if number else "the file of prompts"
     return UsageError(
         f"{where} {why}".replace(" :", ":"),
         place=Place(str(path), number),

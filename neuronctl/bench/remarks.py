@@ -39,6 +39,7 @@ def remarks(
         *_other_prompts(points, workload),
         *_behind(points),
         *_unsteady(points),
+        *_not_so_many(points),
         *_few(points),
         *_no_itl(points),
         *_same_prompts(points, workload),
@@ -185,6 +186,20 @@ def _unsteady(points: Sequence[Point]) -> Iterator[Remark]:
             severity="warning",
             text=f"repeats of the same load differ: {'; '.join(apart)}. Something else used the machine, or "
             "the server is not steady; medians hide it",
+        )
+
+
+def _not_so_many(points: Sequence[Point]) -> Iterator[Remark]:
+    few = [
+        f"{point.load.name} has {point.load.requests}"
+        for point in points
+        if point.load.concurrency and point.load.requests < point.load.concurrency
+    ]
+    if few:
+        yield Remark(
+            id="fewer-at-once",
+            severity="warning",
+            text=f"there were never as many requests at once as asked for: a run of {'; '.join(few)} in all",
         )
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -233,6 +234,7 @@ def _records(raw: Mapping[str, Any]) -> tuple[Record, ...]:
     )
 
 
+_STATUSES = {status.phrase: status.value for status in HTTPStatus}
 _CONNECTION = ("ServerDisconnectedError", "ClientConnectorError", "ClientOSError", "ConnectionResetError")
 _CUT = ("ClientPayloadError", "TransferEncodingError", "JSONDecodeError")
 
@@ -243,7 +245,7 @@ def kind_of(error: str) -> str:
         return "no tokens"
     last = error.strip().splitlines()[-1]
     if not error.startswith("Traceback"):
-        return f"HTTP {last}"[:60]
+        return f"HTTP {_STATUSES.get(last, last)}"[:60]
     name = last.partition(":")[0].rpartition(".")[2]
     if name in _CONNECTION:
         return "connection"

@@ -119,7 +119,7 @@ def compare_results(call: Invocation, before: str, after: str) -> Result:
 
     found = compare(read_result(_path(call, before)), read_result(_path(call, after)))
     text = None if call.as_json else comparison_text(found, _width())
-    comparable = not any(one.severity == "error" for one in found.warnings)
+    comparable = bool(found.points) and not any(one.severity == "error" for one in found.warnings)
     code = Exit.DONE if comparable else Exit.ANSWER_IS_NO
     return Result("bench compare", comparison_data(found), text=text, exit_code=code)
 
@@ -314,6 +314,7 @@ def _section(flags: Mapping[str, tuple[object, str]]) -> BenchSection:
     """The settings that flags say, without a profile. Raises UsageError."""
     import msgspec
 
+    from neuronctl.profile.kind import fields_of, in_words
     from neuronctl.profile.schema import BenchSection
 
     data: dict[str, object] = {}
@@ -326,10 +327,10 @@ def _section(flags: Mapping[str, tuple[object, str]]) -> BenchSection:
         section[name] = value
         try:
             msgspec.convert(data, BenchSection)
-        except msgspec.ValidationError as error:
-            raise UsageError(
-                f"{flag}: {str(error).partition(' - at')[0]}", fix="neuronctl bench --help"
-            ) from None
+        except msgspec.ValidationError:
+            path = tuple(key.removeprefix("bench.").split("."))
+            wanted = next(in_words(one.annotation) for one in fields_of(BenchSection) if one.path == path)
+            raise UsageError(f"{flag}: {wanted} is wanted", fix="neuronctl bench --help") from None
     return msgspec.convert(data, BenchSection)
 
 

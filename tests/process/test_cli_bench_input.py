@@ -155,3 +155,13 @@ def test_results_of_two_models_are_not_compared_with_success(bencher: Bencher) -
     assert bencher.run("compare", "a.json", "a.json").code == 0
     said = bencher.run("compare", "a.json", "b.json")
     assert (said.code, "the models" in said.out) == (1, True)
+    write_result(bencher.folder / "c.json", result(concurrencies=(32,)))
+    said = bencher.run("compare", "a.json", "c.json")
+    assert (said.code, "no load in common" in said.out) == (1, True)
+
+
+@pytest.mark.parametrize("words", [("--max-concurrency", "0"), ("--repeats", "0")])
+def test_numbers_that_are_none(bencher: Bencher, url: str, words: tuple[str, str]) -> None:
+    said = bencher.measure(url, *words)
+    assert said.code == 2
+    assert f"{words[0]}: " in said.err and "a whole number from 1" in said.err

@@ -77,6 +77,13 @@ def test_repeats_that_differ_are_told() -> None:
     assert "from 4 to" in told.text
 
 
+def test_fewer_requests_than_are_to_be_sent_at_once_are_told() -> None:
+    made = result(concurrencies=(8,))
+    few = [replace(one, load=replace(one.load, requests=4)) for one in made.points]
+    assert "fewer-at-once" in [one.id for one in remarks(few, (), WORKLOAD, None)]
+    assert "fewer-at-once" not in ids(made)
+
+
 def test_a_rate_that_was_not_reached() -> None:
     made = result()
     slow = replace(made.points[0], load=replace(made.points[0].load, rate_rps=1000.0))

@@ -77,8 +77,8 @@ def test_failures_are_counted_by_kind() -> None:
     run = measure(read_report(CAPTURED, 8))
     assert (run.requests, run.succeeded, run.output_tokens) == (8, 3, 24)
     assert run.errors == {
-        "HTTP Internal Server Error": 1,
-        "HTTP Too Many Requests": 1,
+        "HTTP 500": 1,
+        "HTTP 429": 1,
         "answer cut": 1,
         "connection": 1,
         "no tokens": 1,
