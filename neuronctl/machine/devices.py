@@ -17,6 +17,7 @@ from neuronctl.machine.reading import NoAnswer, answered, list_folder, read_numb
 _TIMEOUT_S = 10.0
 # Where the driver shows its devices; which of them there is depends on its version.
 SYSFS = ("/sys/devices/virtual/neuron_device", "/sys/class/neuron_device")
+_ERROR_COUNTERS = ("mem_ecc_uncorrected", "sram_ecc_uncorrected")
 # 16 devices with a process each take 10 kB; what is far above is no answer of neuron-ls.
 _LONGEST_ANSWER = 4_000_000
 _MOST_DEVICES = 1024
@@ -178,26 +179,47 @@ def count_hardware_errors(host: Host, indexes: tuple[int, ...]) -> int:
     """Errors in device memory and SRAM that ECC could not correct, as far as sysfs shows them.
 
     Driver 2.31 moved nodes of its tree (aws-neuron-sdk 2.33, tools/neuron-sys-tools/neuron-sysfs-user-guide);
-    where a counter is not found it counts as none. Raises NoAnswer.
+    where a counter is not found it counts as none (`silent_devices` names those). Raises NoAnswer.
     """
     return answered(host, SYSFS[0], lambda: _count_hardware_errors(host, indexes)) if indexes else 0
 
 
 def _count_hardware_errors(host: Host, indexes: tuple[int, ...]) -> int:
-    counters = ("mem_ecc_uncorrected", "sram_ecc_uncorrected")
-    return sum(
-        first_number(host, index, f"stats/hardware/{counter}/total")
-        or first_number(host, index, f"stats/hardware/{counter}")
-        or 0
-        for index in indexes
-        for counter in counters
-    )
+    return sum(_errors(host, index, counter) or 0 for index in indexes for counter in _ERROR_COUNTERS)
 
 
-def has_counters(host: Host, indexes: tuple[int, ...]) -> bool:
-    """Whether sysfs shows any device's counters to this user: before driver 2.28 only root may read them."""
-    folders = (host.path(f"{base}/neuron{index}/stats/hardware") for index in indexes for base in SYSFS)
-    return any(os.access(folder, os.R_OK | os.X_OK) for folder in folders)
+def _errors(host: Host, index: int, counter: str) -> int | None:
+    """What the counter says, which is a file or the file `total` of a folder."""
+    for path in (f"stats/hardware/{counter}/total", f"stats/hardware/{counter}"):
+        if (number := first_number(host, index, path)) is not None:
+            return number
+    return None
+
+
+def silent_devices(host: Host, indexes: tuple[int, ...]) -> tuple[int, ...]:
+    """The devices whose errors are not all known: a counter is there and says no number, or none is there.
+
+    Before driver 2.28 only root may read them. Raises NoAnswer.
+    """
+    return answered(host, SYSFS[0], lambda: tuple(index for index in indexes if _is_silent(host, index)))
+
+
+def _is_silent(host: Host, index: int) -> bool:
+    unread = [counter for counter in _ERROR_COUNTERS if _errors(host, index, counter) is None]
+    return len(unread) == len(_ERROR_COUNTERS) or any(_is_there(host, index, counter) for counter in unread)
+
+
+def _is_there(host: Host, index: int, counter: str) -> bool:
+    """Whether a tree has this counter, or may have it where we may not look."""
+    for base in SYSFS:
+        try:
+            os.stat(host.path(f"{base}/neuron{index}/stats/hardware/{counter}"))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass
+        return True
+    return False
 
 
 def first_number(host: Host, index: int, path: str) -> int | None:

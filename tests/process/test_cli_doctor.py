@@ -244,6 +244,27 @@ def test_counters_that_nobody_may_read(machine: Machine) -> None:
     assert "1 check could not run" in said.out.splitlines()[0]
 
 
+@pytest.mark.parametrize("said", ["garbage", "-5", ""])
+def test_one_counter_of_one_device_that_says_no_number(machine: Machine, said: str) -> None:
+    one = machine("inf2.24xlarge")
+    counters = one.root / "sys/devices/virtual/neuron_device/neuron3/stats/hardware"
+    (counters / "mem_ecc_uncorrected" / "total").write_text(said)
+    check = ("doctor", QUIET, "--check", "device-memory-errors")
+    one.run(*check).expect(
+        1, "? device memory errors  the counters of device 3 in sysfs say nothing to this user"
+    )
+    (counters / "sram_ecc_uncorrected" / "total").write_text("7\n")
+    one.run(*check).expect(0, f"7, and {silence}")
+    shutil.rmtree(counters)
+    one.run(*check).expect(1, silence)
+
+
+def test_a_driver_without_one_of_the_counters(machine: Machine) -> None:
+    one = machine()
+    shutil.rmtree(one.root / "sys/devices/virtual/neuron_device/neuron0/stats/hardware/sram_ecc_uncorrected")
+    one.run("doctor", QUIET, "--check", "device-memory-errors").expect(0, "device memory errors  none")
+
+
 def test_workers_of_a_server_that_is_process_one_are_no_orphans(machine: Machine) -> None:
     """As in a container whose entry point is vllm serve."""
     one = machine()

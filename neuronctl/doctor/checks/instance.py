@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 from neuronctl.doctor.check import CannotTell, NotHere, Remedy, Seen, Trouble, check
@@ -10,7 +11,7 @@ from neuronctl.errors import MachineUnfit
 from neuronctl.host import Host
 from neuronctl.machine.cage import find_cage
 from neuronctl.machine.detect import Machine
-from neuronctl.machine.devices import device_indexes, has_counters
+from neuronctl.machine.devices import device_indexes, silent_devices
 from neuronctl.machine.holder import Holder, find_holder, how_to_end
 from neuronctl.machine.process import Process, read_process
 from neuronctl.machine.server_process import find_servers
@@ -451,8 +452,9 @@ def lnc(facts: Facts) -> Seen:
     timeout_s=FACTS_S,
 )
 def memory_errors(facts: Facts) -> Seen:
-    """What ECC could not correct in the devices' memory and SRAM, as far as the driver's sysfs shows it.
+    """What ECC could not correct in the devices' memory and SRAM, by the driver's counters in sysfs.
 
+    A counter that cannot be read, or says no number, is told: errors may be behind it.
     Before driver 2.28 only root may read most of that tree, and 2.31 moved some of it.
     """
     found = _neuron_machine(facts)
@@ -460,10 +462,13 @@ def memory_errors(facts: Facts) -> Seen:
     if not indexes:
         raise NotHere("there is no device")
     _demand(found, "hardware_errors")
-    if not has_counters(facts.host, indexes):
-        raise CannotTell("the driver shows no counters in sysfs that this user may read")
-    data: dict[str, object] = {"uncorrected": found.hardware_errors}
-    return Seen("none" if not found.hardware_errors else f"{found.hardware_errors}", data=data)
+    silent = silent_devices(facts.host, indexes)
+    unread = f"the counters of {_devices(silent)} in sysfs say nothing to this user" if silent else ""
+    if silent and not found.hardware_errors:
+        raise CannotTell(unread)
+    data: dict[str, object] = {"uncorrected": found.hardware_errors, "unread": list(silent)}
+    says = str(found.hardware_errors or "none")
+    return Seen(f"{says}, and {unread}" if silent else says, data=data)
 
 
 COLLECTIVES = Trouble(
@@ -511,6 +516,11 @@ def _physical(facts: Facts, index: int) -> int:
     except OSError:
         return index
     return os.minor(facts_of_node.st_rdev) if stat.S_ISCHR(facts_of_node.st_mode) else index
+
+
+def _devices(indexes: Collection[int]) -> str:
+    """These devices by their numbers, as the object of a sentence."""
+    return f"device{'' if len(indexes) == 1 else 's'} {', '.join(map(str, indexes))}"
 
 
 def _count(number: int, what: str) -> str:
