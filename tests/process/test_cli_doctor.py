@@ -250,9 +250,8 @@ def test_one_counter_of_one_device_that_says_no_number(machine: Machine, said: s
     counters = one.root / "sys/devices/virtual/neuron_device/neuron3/stats/hardware"
     (counters / "mem_ecc_uncorrected" / "total").write_text(said)
     check = ("doctor", QUIET, "--check", "device-memory-errors")
-    one.run(*check).expect(
-        1, "? device memory errors  the counters of device 3 in sysfs say nothing to this user"
-    )
+    silence = "the counters of device 3 in sysfs say nothing to this user"
+    one.run(*check).expect(1, f"? device memory errors  {silence}")
     (counters / "sram_ecc_uncorrected" / "total").write_text("7\n")
     one.run(*check).expect(0, f"7, and {silence}")
     shutil.rmtree(counters)
@@ -311,6 +310,29 @@ def test_two_places_that_say_another_lnc(machine: Machine) -> None:
     write(one.root, "/opt/aws/neuron/logical_nc_config", "NEURON_LOGICAL_NC_CONFIG=1\n")
     said = one.run("doctor", QUIET)
     assert "neuron-ls says 2, /opt/aws/neuron/logical_nc_config says 1" in said.out
+    assert "export NEURON_LOGICAL_NC_CONFIG=1" in said.out
+    said = one.run("doctor", QUIET, env={"NEURON_LOGICAL_NC_CONFIG": "1"})
+    assert "lnc-places" not in said.out, "what was advised has been done"
+
+
+@pytest.mark.parametrize(("name", "file", "right"), [("inf2.xlarge", 2, 1), ("trn2.48xlarge", 7, 2)])
+def test_a_file_whose_lnc_the_chip_does_not_have_is_corrected(
+    machine: Machine, name: str, file: int, right: int
+) -> None:
+    one = machine(name)
+    write(one.root, "/opt/aws/neuron/logical_nc_config", f"NEURON_LOGICAL_NC_CONFIG={file}\n")
+    said = one.run("doctor", QUIET)
+    said.expect(0, f"neuron-ls says {right}, /opt/aws/neuron/logical_nc_config says {file}")
+    assert (
+        f"let them agree: NEURON_LOGICAL_NC_CONFIG={right} in /opt/aws/neuron/logical_nc_config\n" in said.out
+    )
+
+
+@pytest.mark.parametrize("value", ["2", "two"])
+def test_an_lnc_that_the_chip_does_not_have_is_told_once(machine: Machine, value: str) -> None:
+    said = machine().run("doctor", QUIET, "--json", env={"NEURON_LOGICAL_NC_CONFIG": value})
+    assert ids(said, "error") == {"machine.lnc-impossible"}
+    assert "environment.odd-value" not in ids(said)
 
 
 def test_placeholder_packages(machine: Machine, tmp_path: Path) -> None:

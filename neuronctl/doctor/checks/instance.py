@@ -376,6 +376,8 @@ def _orphaned(orphans: list[Process]) -> Finding:
     )
 
 
+_LNC_VARIABLE = "NEURON_LOGICAL_NC_CONFIG"
+_LNC_FILE = "/opt/aws/neuron/logical_nc_config"
 LNC_PLACES = Trouble(
     "machine.lnc-places",
     "warning",
@@ -397,8 +399,9 @@ LNC_UNKNOWN = Trouble(
 def lnc(facts: Facts) -> Seen:
     """NEURON_LOGICAL_NC_CONFIG, the devices and /opt/aws/neuron/logical_nc_config, against each other.
 
-    The variable wins. What is compiled for one LNC does not load with another, and the number of cores
-    changes with it. Inferentia2 and Trainium1 have LNC 1 only.
+    The variable wins: whoever sets it means it, so that only the file may contradict it. What is compiled for
+    one LNC does not load with another, and the number of cores changes with it. Inferentia2 and Trainium1 have
+    LNC 1 only.
     """
     from neuronctl.machine.driver import configured_lnc
 
@@ -407,9 +410,9 @@ def lnc(facts: Facts) -> Seen:
         raise NotHere("the chip is not known")
     listed = None if found.listing_trouble else next((one.lnc for one in found.devices if one.lnc), None)
     said = {
-        "NEURON_LOGICAL_NC_CONFIG": facts.environ.get("NEURON_LOGICAL_NC_CONFIG", "").strip() or None,
+        _LNC_VARIABLE: facts.environ.get(_LNC_VARIABLE, "").strip() or None,
         "neuron-ls": str(listed or "") or None,
-        "/opt/aws/neuron/logical_nc_config": str(configured_lnc(facts.host) or "") or None,
+        _LNC_FILE: str(configured_lnc(facts.host) or "") or None,
     }
     places = {place: value for place, value in said.items() if value is not None}
     data: dict[str, object] = {"lnc": found.lnc, "from": found.lnc_source, "said": places}
@@ -425,24 +428,28 @@ def lnc(facts: Facts) -> Seen:
         LNC_UNKNOWN(
             f"{place} says LNC {value[:20]}, and {found.instance_name or 'Neuron'} has LNC "
             f"{' or '.join(map(str, supported))} only",
-            fix=f"unset {place}" if place.startswith("NEURON_") else f"set it to {supported[-1]} in {place}",
+            fix=f"unset {place}" if place == _LNC_VARIABLE else f"set it to {supported[-1]} in {place}",
         )
         for place, value in wrong.items()
     ]
-    right = {place: value for place, value in places.items() if place not in wrong}
-    if len(set(right.values())) > 1:
-        told = ", ".join(f"{place} says {value}" for place, value in right.items())
-        findings.append(
-            LNC_PLACES(
-                f"{told}: the first wins, and what was compiled for the other does not load",
-                fix=f"let them agree: export NEURON_LOGICAL_NC_CONFIG={list(right.values())[-1]}, or compile "
-                f"for LNC {next(iter(right.values()))}",
-            )
-        )
+    wins = places.get(in_force or "", "")
+    if not wrong and places.get(_LNC_FILE, wins) != wins:
+        findings.append(_lnc_disputed(str(in_force), wins, places[_LNC_FILE], supported))
     if found.lnc is None:
         _demand(found, "lnc")
     cores = f", {len(found.core_ids)} logical cores" if found.core_ids else ""
     return Seen(f"{found.lnc} ({found.lnc_source}){cores}", tuple(findings), data=data)
+
+
+def _lnc_disputed(place: str, wins: str, file: str, supported: Collection[int]) -> Finding:
+    """Of what is in force, and a file that says something else. An LNC that the chip lacks is no way out."""
+    fix = f"let them agree: {_LNC_VARIABLE}={wins} in {_LNC_FILE}"
+    if file in map(str, supported):
+        fix += f", or export {_LNC_VARIABLE}={file}"
+    message = (
+        f"{place} says {wins}, {_LNC_FILE} says {file}: the first wins, and what was compiled for the other "
+    )
+    return LNC_PLACES(f"{message}does not load", fix=fix)
 
 
 @check(

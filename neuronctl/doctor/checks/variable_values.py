@@ -13,6 +13,7 @@ from neuronctl.result import Finding
 from neuronctl.rules import machine, native_cache, native_environment, stack
 from neuronctl.stack.version import release
 
+_LNC = "NEURON_LOGICAL_NC_CONFIG"
 _TARGET = "NEURON_PLATFORM_TARGET_OVERRIDE"
 _SAMPLING = "NEURON_ON_DEVICE_SAMPLING_DISABLED"
 # The check of the core variables reads them.
@@ -114,9 +115,11 @@ def _bad_value(one: Said, variable: Variable, facts: Facts) -> Iterator[Finding]
 
 
 def _is_told_elsewhere(one: Said, facts: Facts) -> bool:
-    """Whether a rule compares it with the machine, or the check of the cores reads it."""
+    """Whether a rule compares it with the machine, or the check of the cores or of the LNC reads it."""
     if one.name == _TARGET:
         return facts.machine().instance is not None
+    if one.name == _LNC and one.place is None:
+        return facts.machine().instance is not None or bool(facts.machine().devices)
     return one.name in _CORES
 
 
