@@ -400,8 +400,8 @@ def lnc(facts: Facts) -> Seen:
     """NEURON_LOGICAL_NC_CONFIG, the devices and /opt/aws/neuron/logical_nc_config, against each other.
 
     The variable wins: whoever sets it means it, so that only the file may contradict it. What is compiled for
-    one LNC does not load with another, and the number of cores changes with it. Inferentia2 and Trainium1 have
-    LNC 1 only.
+    one LNC does not load with another, and the number of cores changes with it. Inferentia2 and Trainium1
+    have LNC 1 only.
     """
     from neuronctl.machine.driver import configured_lnc
 
