@@ -8,15 +8,14 @@ from fnmatch import fnmatchcase
 
 from neuronctl.result import Finding, Severity
 
+_TOO_FEW_CORES = ("machine.too-many-cores", "machine.cores-not-granted", "machine.too-many-replicas")
 _NO_DEVICE = (
     "container.no-device",
     "devices.runtime-missing",
     "devices.neuron-ls",
     "devices.collectives-not-installed",
     "devices.collectives-missing",
-    "machine.too-many-cores",
-    "machine.cores-not-granted",
-    "machine.too-many-replicas",
+    *_TOO_FEW_CORES,
 )
 # Cause → its consequences, as patterns of ids. Where a cause is found, what it brings about is not told.
 CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
@@ -55,6 +54,10 @@ CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
     "devices.driver-too-new": ("devices.neuron-ls",),
     # The plan knows that several cores are wanted.
     "devices.collectives-missing": ("devices.collectives-not-installed",),
+    "devices.not-listed": _TOO_FEW_CORES,
+    "devices.some-missing": _TOO_FEW_CORES,
+    # Where one whose server lives holds a device too, it is not all: see _UNLESS.
+    "devices.orphaned-workers": ("devices.cores-in-use", "devices.shared"),
     "devices.no-access": ("devices.neuron-ls",),
     # It names the cores, and those that are free.
     "devices.cores-in-use": ("devices.all-held", "devices.held"),
@@ -74,6 +77,8 @@ CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
     "hub.bad-token": ("hub.no-access", "model.bad-token", "model.gated"),
     "hub.no-access": ("model.bad-token", "model.gated", "model.unknown"),
 }
+# Cause → findings beside which it is not the whole cause, and hides nothing.
+_UNLESS: Mapping[str, tuple[str, ...]] = {"devices.orphaned-workers": ("devices.held", "devices.all-held")}
 _WORST: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -91,6 +96,8 @@ def split_consequences(
     for number, finding in enumerate(found):
         for cause, patterns in CONSEQUENCES.items():
             if cause not in present or cause == finding.id or number in hidden:
+                continue
+            if not present.keys().isdisjoint(_UNLESS.get(cause, ())):
                 continue
             if any(fnmatchcase(finding.id, pattern) for pattern in patterns):
                 hidden[number] = present[cause]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,7 +19,9 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Holder:
-    """`process` is None where the number is of another container, and means nothing here.
+    """`process` is None where /proc does not show it: in a container (`is_caged`) it is another one's, or the
+    host's; elsewhere it is another user's that is hidden, or has just ended. `told` is its program by
+    neuron-ls.
 
     `container` is the start of the id of the container that it runs in, None where that is our own, or none.
     """
@@ -27,10 +29,14 @@ class Holder:
     pid: int
     process: Process | None
     container: str | None = None
+    is_caged: bool = False
+    told: str = ""
 
     def __str__(self) -> str:
         if self.process is None:
-            return f"{self.pid} (of another container)"
+            if self.is_caged:
+                return f"{self.pid} (of another container)"
+            return f"{self.pid} ({self.told + ', ' if self.told else ''}which /proc does not show)"
         return f"{self.process} of container {self.container}" if self.container else str(self.process)
 
 
@@ -40,11 +46,13 @@ def find_holder(host: Host, told: NeuronProcess) -> Holder:
     In a container it tells those of the host (reference: neuron_ls), which may be the number of quite another
     process in here, so that the name has to be the same as well.
     """
-    process = read_process(host, told.pid)
-    if process is not None and find_cage(host) is not None:
-        program = os.path.basename(told.command.split(" ")[0])[:40]
+    process, is_caged = read_process(host, told.pid), find_cage(host) is not None
+    program = os.path.basename(told.command.split(" ")[0])[:40]
+    if process is not None and is_caged:
         process = process if program == process.name else None
-    return Holder(told.pid, None) if process is None else as_holder(host, process)
+    if process is None:
+        return Holder(told.pid, None, is_caged=is_caged, told=program)
+    return as_holder(host, process)
 
 
 def as_holder(host: Host, process: Process) -> Holder:
@@ -58,16 +66,24 @@ def how_to_end(holders: Iterable[Holder]) -> str:
     all_of_them = list(holders)
     own = [str(one.pid) for one in all_of_them if one.process is not None and one.container is None]
     containers = dict.fromkeys(one.container for one in all_of_them if one.container is not None)
-    others = [str(one.pid) for one in all_of_them if one.process is None]
+    unseen = [one for one in all_of_them if one.process is None]
+    hidden = [str(one.pid) for one in unseen if not one.is_caged]
+    others = [str(one.pid) for one in unseen if one.is_caged]
     ways = []
     if own:
         ways.append(f"kill {' '.join(own[:_SHOWN])}")
+    if hidden:
+        ways.append(f"sudo kill {' '.join(hidden[:_SHOWN])} (if neuron-ls still shows {_them(hidden)})")
     if containers:
         names = ", ".join(list(containers)[:_SHOWN])
         ways.append(f"stop container {names} (docker ps or crictl ps tells which that is)")
     if others:
         ways.append(f"end {', '.join(others[:_SHOWN])} on the host: from in here nobody can")
     return "; ".join(ways)
+
+
+def _them(pids: Collection[str]) -> str:
+    return "it" if len(pids) == 1 else "them"
 
 
 def _container(host: Host, process: str) -> str | None:

@@ -79,6 +79,17 @@ def test_a_container_without_devices(machine: Machine) -> None:
     assert ids(said, "error") == {"container.no-device"}
 
 
+def test_a_device_that_neuron_ls_does_not_list(machine: Machine) -> None:
+    one = machine("inf2.24xlarge")
+    change_listing(one.root, lambda listing: listing.remove(listing[3]))
+    one.run("doctor", QUIET).expect(
+        0, "neuron-ls tells of 5 devices, and /dev has 6; not listed: device 3", "dmesg | grep -i neuron"
+    )
+    one.profile("engine: {tensor_parallel_size: 12, max_model_len: 128, max_num_seqs: 4}")
+    said = one.run("doctor", "p.yaml", QUIET)
+    said.expect(30, "✗ This machine cannot", "not listed: device 3", "follow: machine.too-many-cores")
+
+
 def test_a_container_with_a_gap_between_its_devices(machine: Machine) -> None:
     one = machine("inf2.24xlarge")
     for index in (1, 4, 5):
@@ -179,7 +190,7 @@ def test_cores_in_use_by_a_process_that_lives(machine: Machine) -> None:
         )
         said = one.run("doctor", QUIET)
         holder.communicate(b"\n")
-    assert f"warning devices.all-held: devices 0 of 1 are held by process {holder.pid} (python3, " in said.out
+    assert f"warning devices.all-held: device 0 (of 1) is held by process {holder.pid} (python3, " in said.out
     assert "never-to-be-shown" not in said.out + said.err
 
 
@@ -212,6 +223,11 @@ def test_orphaned_workers_are_ended_by_fix(machine: Machine) -> None:
         assert "1 worker of a server that has ended still holds devices" in said.out
         assert "neuronctl can mend 1 of it: neuronctl doctor --fix" in said.out
         assert worker.poll() is None, "nothing is mended without --fix"
+        one.profile()
+        said = one.run("doctor", "p.yaml", QUIET)
+        said.expect(
+            30, "nxdi backend: 1 worker of a server that has ended", "from it follow: devices.cores-in-use"
+        )
         refused = one.run("doctor", QUIET, "--fix")
         refused.expect(2)
         assert "neuronctl doctor --fix --yes" in refused.err

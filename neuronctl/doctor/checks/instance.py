@@ -150,6 +150,9 @@ def driver(facts: Facts) -> Seen:
     return Seen(says, tuple(findings), data=data)
 
 
+_ANOTHER_HOST = (
+    "dmesg | grep -i neuron tells whether a device failed; stop and start the instance to get another host"
+)
 FEWER = Trouble(
     "devices.some-missing",
     "warning",
@@ -199,8 +202,7 @@ def visible_devices(facts: Facts) -> Seen:
             FEWER(
                 f"{len(indexes)} of the {expected} devices of {found.instance_name} are visible; not there: "
                 f"{', '.join(map(str, missing[:16]))}",
-                fix="dmesg | grep -i neuron tells whether a device failed; stop and start the instance to "
-                "get another host",
+                fix=_ANOTHER_HOST,
             )
         )
     physical = sorted(_physical(facts, index) for index in indexes)
@@ -234,21 +236,35 @@ NEURON_LS = Trouble(
     "neuron-ls does not tell about the devices: which cores are in use stays unknown.",
     "reference: neuron_ls (no_device)",
 )
+UNLISTED = Trouble(
+    "devices.not-listed",
+    "warning",
+    "neuron-ls lists fewer devices than /dev has: no server can use the cores of the others.",
+    "reference: neuron_ls (it lists each device that the driver tells of)",
+)
 
 
-@check("neuron-ls", "What neuron-ls tells", finds=(NEURON_LS,), timeout_s=FACTS_S)
+@check("neuron-ls", "What neuron-ls tells", finds=(NEURON_LS, UNLISTED), timeout_s=FACTS_S)
 def neuron_ls(facts: Facts) -> Seen:
-    """Whether neuron-ls answers, in time and in JSON. It is ended after 10 s, or when it floods.
+    """Whether neuron-ls answers, in time and in JSON, and of each device.
+
+    It is ended after 10 s, or when it floods.
 
     Without it the devices are counted from /dev and sysfs, and nobody tells who uses them. One that hangs is
     mostly a driver that hangs.
     """
     found = _neuron_machine(facts)
-    if not device_indexes(facts.host):
+    indexes = device_indexes(facts.host)
+    if not indexes:
         raise NotHere("there is no device to ask about")
     data: dict[str, object] = {"trouble": found.listing_trouble}
     if found.listing_trouble is None:
-        return Seen(f"tells of {_count(len(found.devices), 'device')}", data=data)
+        says = f"tells of {_count(len(found.devices), 'device')}"
+        if len(found.devices) >= len(indexes):
+            return Seen(says, data=data)
+        absent = [index for index in indexes if index not in {one.index for one in found.devices}]
+        message = f"neuron-ls {says}, and /dev has {len(indexes)}; not listed: {_devices(absent)}"
+        return Seen(f"{says} of {len(indexes)}", (UNLISTED(message, fix=_ANOTHER_HOST),), data=data)
     fix = "see what it says: neuron-ls --json-output; then dmesg | grep -i neuron"
     if found.listing_kind == "missing":
         fix = "install aws-neuronx-tools, or put /opt/aws/neuron/bin into PATH"
@@ -319,7 +335,8 @@ def cores_in_use(facts: Facts) -> Seen:
     findings = [_orphaned(orphans)] if orphans else []
     who = ", ".join(str(known[pid]) for pid in pids[:4])
     who += f" and {len(pids) - 4} more" if len(pids) > 4 else ""
-    message = f"devices {', '.join(map(str, held))} of {len(found.devices)} are held by process {who}"
+    verb = "is" if len(held) == 1 else "are"
+    message = f"{_devices(held)} (of {len(found.devices)}) {verb} held by process {who}"
     rest = [known[pid] for pid in pids if pid not in {one.pid for one in orphans}]
     stop = f"end them if nobody needs them: {how_to_end(rest)}"
     if rest:

@@ -153,6 +153,19 @@ def test_a_cause_hides_what_follows_and_takes_its_weight() -> None:
     ]
 
 
+ORPHANS, WANTED = of("devices.orphaned-workers", "warning"), of("devices.cores-in-use", "error")
+
+
+def test_orphans_are_the_cause_of_cores_in_use() -> None:
+    (root,), _ = split_consequences([WANTED, ORPHANS])
+    assert (root.id, root.severity) == ("devices.orphaned-workers", "error")
+
+
+def test_orphans_beside_a_server_that_lives_are_not_all_of_it() -> None:
+    roots, _ = split_consequences([WANTED, ORPHANS, of("devices.all-held", "warning")])
+    assert [one.id for one in roots] == ["devices.cores-in-use", "devices.orphaned-workers"]
+
+
 def test_without_the_cause_the_consequence_is_told() -> None:
     alone = of("devices.driver-too-old", "error")
     assert split_consequences([alone]) == ((alone,), ())

@@ -67,4 +67,10 @@ def test_all_kinds_at_once(tmp_path: Path) -> None:
     said = end(tmp_path, NeuronProcess(7, "python3"), NeuronProcess(8, "python3"), NeuronProcess(9, ""))
     assert said.split("; ")[0] == "kill 7"
     assert "stop container 0123456789ab" in said
-    assert said.endswith("end 9 on the host: from in here nobody can")
+    assert "sudo kill 9 (if neuron-ls still shows it)" in said, "it is another user's, or has just ended"
+
+
+def test_a_process_that_proc_does_not_show_is_of_no_container_on_the_host(tmp_path: Path) -> None:
+    holder = find_holder(sample_host(tmp_path), NeuronProcess(77, "/usr/bin/python3 serve.py --key s"))
+    assert str(holder) == "77 (python3, which /proc does not show)"
+    assert "on the host" not in how_to_end([holder])
