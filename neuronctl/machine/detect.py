@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from neuronctl.errors import UsageError
 from neuronctl.host import Host
+from neuronctl.machine.cage import find_cage
 from neuronctl.machine.catalog import InstanceType, chips, find_instance, known_instance
 from neuronctl.machine.control_group import limiting_groups
 from neuronctl.machine.cores import CoreSet
@@ -53,7 +54,7 @@ class Machine:
     libnccom are installed. `hardware_errors` counts uncorrected memory errors of the devices.
     `listing_trouble` is why neuron-ls, which is asked where there is a device, told nothing, `listing_kind`
     what that comes down to (Listing). `in_aws_image` says whether this is a container of AWS's vLLM image, by
-    its entry point.
+    its entry point, `in_container` whether it is a container at all.
     `unanswered` maps the names of those fields that are empty because what tells them hangs, or tells
     nothing that can be understood, to a sentence about it.
     `assumed` means that the machine is another one (`--target`): then nothing was read here, and what the
@@ -84,6 +85,7 @@ class Machine:
     listing_trouble: str | None = None
     listing_kind: Literal["missing", "hangs", "bad"] | None = None
     in_aws_image: bool = False
+    in_container: bool = False
     unanswered: Mapping[str, str] = field(default_factory=dict)
     assumed: bool = False
 
@@ -156,6 +158,7 @@ def detect_machine(host: Host, target: str | None = None) -> Machine:
         listing_trouble=listing.trouble if listing else None,
         listing_kind=listing.kind if listing else None,
         in_aws_image=os.path.isfile(host.path(_AWS_ENTRY_POINT)),
+        in_container=asked.ask("in_container", lambda: find_cage(host)) is not None,
         unanswered=asked.unanswered,
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from neuronctl.errors import MachineUnfit
 from neuronctl.machine.cores import CoreSet, partition
+from neuronctl.machine.detect import Machine
 from neuronctl.machine.devices import NeuronDevice
 from neuronctl.neuron.outlook import Outlook
 from neuronctl.profile.variable import variable_place
@@ -50,18 +51,26 @@ def driver_missing(situation: Situation) -> Remark | None:
         return None
     if not machine.unanswered.keys().isdisjoint(("devices", "driver")):
         return None
+    install = "install aws-neuronx-dkms, then sudo modprobe neuron"
+    if machine.in_container:
+        install += (
+            ", both on this container's host: a container cannot bring a driver; then give it a device, "
+        )
+        install += "docker run --device=/dev/neuron0 …"
     if machine.instance_name is None:
         return Remark(
             "this machine has no Neuron device and no Neuron driver",
             fix="add --target inf2.48xlarge to plan or compile for a machine that is not here; "
-            "on a Neuron instance install aws-neuronx-dkms, then sudo modprobe neuron",
+            f"on a Neuron instance {install}",
         )
-    known = "a Neuron instance" if machine.instance is not None else "no Neuron instance that is known"
-    return Remark(
-        f"{machine.instance_name} is {known}, and no Neuron driver is loaded: there is no /dev/neuron*",
-        fix="install aws-neuronx-dkms, then sudo modprobe neuron; "
-        "or --target plans and compiles for another machine",
-    )
+    name, missing = machine.instance_name, "no Neuron driver is loaded: there is no /dev/neuron*"
+    elsewhere = "--target plans and compiles for another machine"
+    if machine.instance is None:
+        return Remark(
+            f"{name} is no Neuron instance that is known, and {missing}",
+            fix=f"serve on an instance that has Neuron devices, such as inf2.xlarge; {elsewhere}",
+        )
+    return Remark(f"{name} is a Neuron instance, and {missing}", fix=f"{install}; or {elsewhere}")
 
 
 @rule(
@@ -141,7 +150,7 @@ def _busy(situation: Situation, *, whole: bool) -> Remark | None:
     devices = [device for device, all_wanted in busy if all_wanted is whole]
     numbers = ", ".join(str(device.index) for device in devices)
     held = f"device {numbers} is held" if len(devices) == 1 else f"devices {numbers} are held"
-    message = f"the cores {outlook.assigned} are wanted, and {held} by {_holders(devices)}"
+    message = f"the cores {outlook.assigned} are wanted, and {held} by {_holders(devices, machine)}"
     if not whole:
         message += "; which cores of it, neuron-ls does not tell"
     return Remark(message, fix=_free_fix(situation, outlook, devices))
@@ -158,12 +167,11 @@ def _used_devices(
     return [(device, cores) for device, cores in used if cores]
 
 
-def _holders(devices: Iterable[NeuronDevice]) -> str:
+def _holders(devices: Iterable[NeuronDevice], machine: Machine) -> str:
     """Who holds them. Only the program's name: a command line may hold a key."""
+    unnamed = "of another container" if machine.in_container else "whose name is not told"
     names = {
-        process.pid: process.command.split()[0].rpartition("/")[2]
-        if process.command
-        else "of another container"
+        process.pid: process.command.split()[0].rpartition("/")[2] if process.command else unnamed
         for device in devices
         for process in device.processes
     }
@@ -183,7 +191,12 @@ def _free_fix(situation: Situation, outlook: Outlook, devices: Sequence[NeuronDe
     free = (outlook.granted or CoreSet()).difference(taken)
     pids = sorted({process.pid for device in devices for process in device.processes})
     # neuron-ls knows no command of a process of another container.
-    hidden = {process.pid for device in devices for process in device.processes if not process.command}
+    hidden = {
+        process.pid
+        for device in devices
+        for process in device.processes
+        if not process.command and situation.machine.in_container
+    }
     stop = f"end {'process' if len(pids) == 1 else 'processes'} {' '.join(map(str, pids[:8]))}"
     if hidden:
         stop += " on the host" if hidden.issuperset(pids) else " (those of another container on the host)"

@@ -157,13 +157,12 @@ def pip_index_replaced(situation: Situation) -> Remark | None:
 
     Older instructions set index-url where they meant extra-index-url.
     """
-    index, python = situation.stack.pip_index, situation.stack.python
+    index = situation.stack.pip_index
     if index is None:
         return None
     return Remark(
-        f"pip's index-url is {index}: ordinary packages are not found there",
-        fix=f"{pip_words(python, 'config', 'unset', 'global.index-url')}; unset PIP_INDEX_URL; then add "
-        f"{PIP_REPOSITORY} to what {pip_words(python, 'config', 'get', 'global.extra-index-url')} shows",
+        f"pip's index-url is {index.url} (in {index.place}): ordinary packages are not found there",
+        fix=index.as_extra,
     )
 
 

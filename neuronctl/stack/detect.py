@@ -19,7 +19,7 @@ from neuronctl.stack.installation import (
     read_installation,
 )
 from neuronctl.stack.libraries import library_version, serving_compiler
-from neuronctl.stack.pip_index import aws_pip_index
+from neuronctl.stack.pip_index import PipIndex, aws_pip_index
 from neuronctl.stack.version import release
 
 # Distributions whose version decides what a compile makes or how a server starts. The CPU build of vLLM
@@ -66,7 +66,7 @@ class Stack:
     collectives: str | None = None
     compiler_path: Path | None = None
     compiler_outside: bool = False
-    pip_index: str | None = None
+    pip_index: PipIndex | None = None
 
     @property
     def vllm_version(self) -> str | None:

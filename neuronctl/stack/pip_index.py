@@ -17,23 +17,40 @@ from neuronctl.time_limit import within
 
 AWS_HOST = "pip.repos.neuron.amazonaws.com"
 _READ_S = 2.0
+_VARIABLE = "PIP_INDEX_URL"
 # What pip takes for true (pip/_internal/utils/misc.py, strtobool).
 _TRUE = {"y", "yes", "t", "true", "on", "1"}
 
 
-def aws_pip_index(host: Host, python: Path) -> str | None:
-    """pip's index where that is AWS's, without any password in it; None where it is another or pip's own.
+@dataclass(frozen=True)
+class PipIndex:
+    """Where pip looks for packages, without any password; `place` is the variable or file that says so."""
+
+    url: str
+    place: str
+
+    @property
+    def as_extra(self) -> str:
+        """What to do so that it is asked beside the ordinary one."""
+        if self.place == _VARIABLE:
+            return f"unset {_VARIABLE}; export PIP_EXTRA_INDEX_URL={self.url}"
+        return f"in {self.place} call it extra-index-url instead of index-url"
+
+
+def aws_pip_index(host: Host, python: Path) -> PipIndex | None:
+    """pip's index where that is AWS's; None where it is another or pip's own.
 
     Read from `PIP_INDEX_URL` and pip's configuration files, in pip's order: the last that says one wins.
     """
-    index = host.environ.get("PIP_INDEX_URL") or None
-    texts = [_text(file) for file in _files(host, python)] if index is None else []
-    if any(AWS_HOST in text for text in texts):
-        for text in texts:
-            index = _index_url(text) or index
+    index, place = host.environ.get("PIP_INDEX_URL") or None, _VARIABLE
+    texts = {str(file): _text(file) for file in _files(host, python)} if index is None else {}
+    if any(AWS_HOST in text for text in texts.values()):
+        for file, text in texts.items():
+            if (said := _index_url(text)) is not None:
+                index, place = said, file
     if index is None or AWS_HOST not in index:
         return None
-    return re.sub(r"//[^/@]*@", "//", index)
+    return PipIndex(re.sub(r"//[^/@]*@", "//", index), place)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ def shared_memory(facts: Facts) -> Seen:
             raise NotHere("this is no Linux") from None
         if needs is None:
             return Seen("there is no /dev/shm, and nxdi needs none", data={"size_bytes": 0})
-        finding = small(f"there is no /dev/shm: vLLM does not start{alone}", fix=_shm_fix(facts))
+        fix = _shm_fix(facts, is_mounted=False)
+        finding = small(f"there is no /dev/shm: vLLM does not start{alone}", fix=fix)
         return Seen("there is none", (finding,), data={"size_bytes": 0})
     except OSError as error:
         raise CannotTell(f"/dev/shm cannot be looked at: {error.strerror}") from None
@@ -232,12 +233,13 @@ def _queue_bytes(facts: Facts) -> int:
     return 10 * chunk << 20
 
 
-def _shm_fix(facts: Facts) -> str:
+def _shm_fix(facts: Facts, *, is_mounted: bool = True) -> str:
     if "KUBERNETES_SERVICE_HOST" in facts.environ:
         return "mount an emptyDir with medium: Memory at /dev/shm"
-    return (
-        "docker run --shm-size=4g …, or --ipc=host; outside of docker: sudo mount -o remount,size=4g /dev/shm"
-    )
+    mount = "sudo mount -o remount,size=4g /dev/shm"
+    if not is_mounted:
+        mount = "sudo mkdir -p /dev/shm; sudo mount -t tmpfs -o size=4g tmpfs /dev/shm"
+    return f"docker run --shm-size=4g …, or --ipc=host; outside of docker: {mount}"
 
 
 def _may_lock(facts: Facts) -> bool:

@@ -177,7 +177,9 @@ def pip(facts: Facts) -> Seen:
     data: dict[str, object] = {"index_is_aws": found.pip_index is not None}
     if (obstacle := pip_obstacle(facts.host, found.python)) is not None:
         return Seen("it installs nothing", (PIP_STOPS(obstacle.what, fix=obstacle.fix),), data=data)
-    says = f"everything in {found.pip_index}" if found.pip_index else "ordinary packages in their own index"
+    says = (
+        f"everything in {found.pip_index.url}" if found.pip_index else "ordinary packages in their own index"
+    )
     return Seen(says, data=data)
 
 

@@ -244,6 +244,14 @@ def test_a_default_container_is_fit_for_one_worker(tmp_path: Path, shm: Any, eng
     assert outcome.status == ("warning" if found == "host.shm-small" else "info")
 
 
+def test_a_dev_shm_that_is_not_there_cannot_be_mounted_anew(tmp_path: Path) -> None:
+    write(tmp_path, "/proc/self/stat", "")
+    (finding,) = look(checks.shared_memory, tmp_path, stack=STACKS["native"]).findings
+    assert "there is no /dev/shm" in finding.message
+    assert "sudo mount -t tmpfs -o size=4g tmpfs /dev/shm" in str(finding.fix)
+    assert "remount" not in str(finding.fix)
+
+
 def test_what_helps_a_small_dev_shm(tmp_path: Path, shm: Any) -> None:
     shm(64, 64)
     docker = look(checks.shared_memory, tmp_path).findings[0]

@@ -67,7 +67,11 @@ def test_devices_driver_missing(tmp_path: Path) -> None:
     assert finding.message == "this machine has no Neuron device and no Neuron driver"
     assert "--target inf2.48xlarge" in str(finding.fix)
     other = {**bare, "instance_name": "m7i.large"}
-    assert "m7i.large is no Neuron instance that is known" in said(tmp_path, rule, machine=other).message
+    finding = said(tmp_path, rule, machine=other)
+    assert "m7i.large is no Neuron instance that is known" in finding.message
+    assert "modprobe" not in str(finding.fix), "there is nothing that a driver could drive"
+    caged = said(tmp_path, rule, machine={**NOTHING, "in_container": True})
+    assert "on this container's host: a container cannot bring a driver" in str(caged.fix)
 
 
 def test_devices_driver_missing_where_none_is_needed(tmp_path: Path) -> None:
@@ -135,9 +139,12 @@ def test_devices_cores_in_use_by_workers_of_vllm(tmp_path: Path) -> None:
 
 def test_devices_cores_in_use_by_a_process_without_a_name(tmp_path: Path) -> None:
     machine = {"devices": held({0: (process(77, ""),)})}
-    finding = said(tmp_path, "devices.cores-in-use", TP4, machine=machine)
+    finding = said(tmp_path, "devices.cores-in-use", TP4, machine={**machine, "in_container": True})
     assert "process 77 (of another container)" in finding.message
     assert str(finding.fix).endswith("or end process 77 on the host")
+    finding = said(tmp_path, "devices.cores-in-use", TP4, machine=machine)
+    assert "process 77 (whose name is not told)" in finding.message
+    assert str(finding.fix).endswith("or end process 77")
 
 
 def test_free_cores_are_named_where_the_profile_names_them(tmp_path: Path) -> None:

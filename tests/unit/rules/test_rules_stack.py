@@ -13,6 +13,7 @@ from neuronctl.errors import StackUnfit
 from neuronctl.result import Finding
 from neuronctl.stack.assume import assume_stack
 from neuronctl.stack.detect import Stack
+from neuronctl.stack.pip_index import PipIndex
 from tests.plan_sample import at_most_one, neuron_plan, sample_plan, sample_stack
 
 PIP = "/venv/bin/python -m pip"
@@ -123,11 +124,13 @@ def test_stack_shadowed_compiler(tmp_path: Path) -> None:
 
 
 def test_stack_pip_index_replaced(tmp_path: Path) -> None:
-    rule, index = "stack.pip-index-replaced", "https://pip.repos.neuron.amazonaws.com"
-    finding = said(tmp_path, rule, installed("sdk-2.31", pip_index=index))
+    rule, url = "stack.pip-index-replaced", "https://pip.repos.neuron.amazonaws.com"
+    finding = said(tmp_path, rule, installed("sdk-2.31", pip_index=PipIndex(url, "/etc/pip.conf")))
     assert finding.severity == "warning"
-    assert index in finding.message
-    assert "global.extra-index-url" in str(finding.fix)
+    assert url in finding.message
+    assert finding.fix == "in /etc/pip.conf call it extra-index-url instead of index-url"
+    finding = said(tmp_path, rule, installed("sdk-2.31", pip_index=PipIndex(url, "PIP_INDEX_URL")))
+    assert finding.fix == f"unset PIP_INDEX_URL; export PIP_EXTRA_INDEX_URL={url}"
     assert one(tmp_path, rule, installed("sdk-2.31")) is None
 
 

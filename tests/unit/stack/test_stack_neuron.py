@@ -14,6 +14,7 @@ from neuronctl.host import Host
 from neuronctl.short_command import Finished
 from neuronctl.stack.compat import placeholders
 from neuronctl.stack.detect import Stack, detect_stack
+from neuronctl.stack.pip_index import PipIndex
 
 # What a server over NxD Inference imports beside that, vLLM and the plugin.
 IMPORTED = ("neuronx_distributed", "neuronxcc", "torch", "torch_neuronx", "nki")
@@ -245,19 +246,19 @@ def test_a_stack_for_a_processor_is_not_searched(world: World, monkeypatch: pyte
 @pytest.mark.parametrize("option", ["index-url", "index_url"])
 def test_pip_s_index_in_a_file(world: World, file: str, section: str, option: str) -> None:
     world.write(file, f"[{section}]\n{option} = {AWS}\n")
-    assert world.stack().pip_index == AWS
+    assert world.stack().pip_index == PipIndex(AWS, str(world.root / file))
 
 
 def test_pip_s_index_in_the_environment(world: World) -> None:
     world.write("etc/pip.conf", "[global]\nindex-url = file:///srv/wheels\n")
     world.environ["PIP_INDEX_URL"] = "https://user:secret@pip.repos.neuron.amazonaws.com/simple"
-    assert world.stack().pip_index == f"{AWS}/simple"
+    assert world.stack().pip_index == PipIndex(f"{AWS}/simple", "PIP_INDEX_URL")
 
 
 def test_pip_s_index_in_a_file_that_is_named(world: World) -> None:
     world.write("mine.conf", f"[global]\nindex-url = {AWS}\n")
     world.environ["PIP_CONFIG_FILE"] = "mine.conf"
-    assert world.stack().pip_index == AWS
+    assert world.stack().pip_index == PipIndex(AWS, str(world.root / "mine.conf"))
 
 
 @pytest.mark.parametrize(
