@@ -55,7 +55,7 @@ CONSEQUENCES: Mapping[str, tuple[str, ...]] = {
     # The plan knows that several cores are wanted.
     "devices.collectives-missing": ("devices.collectives-not-installed",),
     "devices.not-listed": _TOO_FEW_CORES,
-    "devices.some-missing": _TOO_FEW_CORES,
+    "devices.some-missing": (*_TOO_FEW_CORES, "devices.gaps", "devices.not-contiguous"),
     # Where one whose server lives holds a device too, it is not all: see _UNLESS.
     "devices.orphaned-workers": ("devices.cores-in-use", "devices.shared"),
     "devices.no-access": ("devices.neuron-ls",),

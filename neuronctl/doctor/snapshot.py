@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -45,11 +45,11 @@ class Holder:
 
 @dataclass(frozen=True)
 class Device:
-    """A Neuron device; its memory in bytes, None where nobody says."""
+    """A Neuron device; its memory in bytes and its holders, None where nobody says."""
 
     index: int
     cores: tuple[Core, ...]
-    holders: tuple[Holder, ...]
+    holders: tuple[Holder, ...] | None
     memory_used_bytes: int | None
     memory_total_bytes: int | None
 
@@ -91,13 +91,19 @@ def take_snapshot(
     *,
     chip: Chip | None = None,
     notes: Sequence[str] = (),
+    are_holders_known: bool = True,
 ) -> Snapshot:
-    """What is seen now: `devices` by neuron-ls or sysfs, `use` by neuron-monitor, None without it."""
+    """What is seen now: `devices` by neuron-ls or sysfs, `use` by neuron-monitor, None without it.
+
+    Without neuron-ls (`are_holders_known`) only those processes are holders that neuron-monitor names.
+    """
     told = list(notes)
     if use is not None and use.trouble:
         told.append(f"Utilisation is unknown: neuron-monitor {use.trouble}.")
     memory = _unless_silent(lambda: _host_memory(host), told)
     seen = tuple(_device(host, device, devices, use, chip, told) for device in devices)
+    if not are_holders_known:
+        seen = tuple(replace(device, holders=device.holders or None) for device in seen)
     servers = _unless_silent(lambda: _servers(host), told) or ()
     return Snapshot(host.now(), memory, seen, servers, tuple(dict.fromkeys(told)))
 

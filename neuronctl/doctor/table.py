@@ -45,7 +45,7 @@ def _device_cells(device: Device) -> tuple[str, ...]:
         str(CoreSet(tuple(core.id for core in device.cores))) or "unknown",
         " ".join("?" if core.percent is None else f"{core.percent:.0f}" for core in device.cores) or "?",
         f"{used} of {total}",
-        ", ".join(map(_holder, device.holders)) or "nobody",
+        "unknown" if device.holders is None else ", ".join(map(_holder, device.holders)) or "nobody",
     )
 
 

@@ -13,6 +13,7 @@ from neuronctl.errors import UsageError
 from neuronctl.host import Host
 from neuronctl.machine.catalog import Chip
 from neuronctl.machine.devices import (
+    NEURON_LS_S,
     NeuronDevice,
     ask_neuron_ls,
     chip_of,
@@ -26,6 +27,8 @@ INTERVAL_S = 2.0
 SHORTEST_S = 0.2
 # A driver that hangs holds each neuron-ls for 10 s: it is asked again after this long.
 _ASK_AGAIN_S = 60.0
+# Nobody looks at an empty screen for as long as that: the first table goes without it.
+_FIRST_LOOK_S = 2.0
 
 
 def watch(host: Host, *, interval_s: float = INTERVAL_S) -> Generator[Snapshot]:
@@ -52,7 +55,7 @@ def _watch(host: Host, interval_s: float) -> Generator[Snapshot]:
             begun = host.monotonic()
             devices, chip, notes = eyes.look()
             use = monitor.newest() if monitor and devices else None
-            yield take_snapshot(host, devices, use, chip=chip, notes=notes)
+            yield take_snapshot(host, devices, use, chip=chip, notes=notes, are_holders_known=not notes)
             host.sleep(max(0.05, interval_s - (host.monotonic() - begun)))
 
 
@@ -62,7 +65,8 @@ class _Eyes:
 
     host: Host
     trouble: str | None = None
-    asked_at: float = 0.0
+    asked_at: float = -math.inf
+    patience_s: float = _FIRST_LOOK_S
 
     def look(self) -> tuple[Sequence[NeuronDevice], Chip | None, tuple[str, ...]]:
         indexes = device_indexes(self.host)
@@ -72,8 +76,11 @@ class _Eyes:
         with suppress(NoAnswer):  # a driver that hangs; what it is asked besides tells so
             chip = chip_of(self.host, indexes)
         if self.trouble is None or self.host.monotonic() - self.asked_at >= _ASK_AGAIN_S:
-            listing = ask_neuron_ls(self.host)
-            self.trouble, self.asked_at = listing.trouble, self.host.monotonic()
+            listing = ask_neuron_ls(self.host, timeout_s=self.patience_s)
+            may_only_be_slow = listing.kind == "hangs" and self.patience_s < NEURON_LS_S
+            self.trouble = listing.trouble
+            self.asked_at = -math.inf if may_only_be_slow else self.host.monotonic()
+            self.patience_s = NEURON_LS_S
             if listing.devices:
                 return tuple(infer_lnc(device, chip) for device in listing.devices), chip, ()
         devices = read_sysfs(self.host, indexes, chip=chip, lnc=chip.lnc_default if chip else 1)

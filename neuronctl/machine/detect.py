@@ -83,7 +83,7 @@ class Machine:
     has_collectives: bool | None = None
     hardware_errors: int = 0
     listing_trouble: str | None = None
-    listing_kind: Literal["missing", "hangs", "bad"] | None = None
+    listing_kind: Literal["missing", "closed", "hangs", "bad"] | None = None
     in_aws_image: bool = False
     in_container: bool = False
     unanswered: Mapping[str, str] = field(default_factory=dict)

@@ -11,10 +11,10 @@ from typing import Literal
 
 from neuronctl.host import Host
 from neuronctl.machine.catalog import Chip, chips
-from neuronctl.machine.neuron_tool import NOT_INSTALLED, find_neuron_tool
+from neuronctl.machine.neuron_tool import NOT_INSTALLED, find_neuron_tool, why_not_found
 from neuronctl.machine.reading import NoAnswer, answered, list_folder, read_number, read_text
 
-_TIMEOUT_S = 10.0
+NEURON_LS_S = 10.0
 # Where the driver shows its devices; which of them there is depends on its version.
 SYSFS = ("/sys/devices/virtual/neuron_device", "/sys/class/neuron_device")
 _ERROR_COUNTERS = ("mem_ecc_uncorrected", "sram_ecc_uncorrected")
@@ -65,13 +65,14 @@ class Listing:
     """What neuron-ls told; all empty where it told nothing. Only newer tools name the instance type.
 
     `trouble` says in a clause why there is no answer that can be used, as "did not answer in 10 s"; `kind` is
-    what it comes down to: the tool is not installed, hangs, or says something that is no list.
+    what it comes down to: the tool is not installed, may not be run, hangs, or says something that is no
+    list.
     """
 
     devices: tuple[NeuronDevice, ...] = ()
     instance_name: str | None = None
     trouble: str | None = None
-    kind: Literal["missing", "hangs", "bad"] | None = None
+    kind: Literal["missing", "closed", "hangs", "bad"] | None = None
 
 
 def device_indexes(host: Host) -> tuple[int, ...]:
@@ -80,12 +81,13 @@ def device_indexes(host: Host) -> tuple[int, ...]:
     return tuple(sorted(int(match[1]) for match in names if match))
 
 
-def ask_neuron_ls(host: Host) -> Listing:
-    """Run `neuron-ls --json-output`, which takes up to 10 s where the driver hangs."""
+def ask_neuron_ls(host: Host, *, timeout_s: float = NEURON_LS_S) -> Listing:
+    """Run `neuron-ls --json-output`, which takes all of `timeout_s` where the driver hangs."""
     program = find_neuron_tool(host, "neuron-ls")
     if program is None:
-        return Listing(trouble=NOT_INSTALLED, kind="missing")
-    done = host.run([program, "--json-output"], timeout_s=_TIMEOUT_S)
+        trouble = why_not_found(host, "neuron-ls")
+        return Listing(trouble=trouble, kind="missing" if trouble == NOT_INSTALLED else "closed")
+    done = host.run([program, "--json-output"], timeout_s=timeout_s)
     if done.returncode == 0:
         return read_neuron_ls(done.stdout)
     return Listing(trouble=done.why, kind="hangs" if done.hangs else "bad")

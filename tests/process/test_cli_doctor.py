@@ -90,6 +90,15 @@ def test_a_device_that_neuron_ls_does_not_list(machine: Machine) -> None:
     said.expect(30, "✗ This machine cannot", "not listed: device 3", "follow: machine.too-many-cores")
 
 
+def test_a_neuron_ls_that_may_not_be_run(machine: Machine) -> None:
+    one = machine()
+    (one.root / "bin" / "neuron-ls").chmod(0o644)
+    said = one.run("doctor", QUIET)
+    assert f"neuron-ls may not be run: {one.root}/bin/neuron-ls lacks the right to execute it" in said.out
+    assert "try: sudo chmod a+x that file" in said.out
+    assert "neither in PATH" not in said.out
+
+
 def test_a_container_with_a_gap_between_its_devices(machine: Machine) -> None:
     one = machine("inf2.24xlarge")
     for index in (1, 4, 5):
@@ -105,6 +114,19 @@ def test_an_instance_that_lost_a_device(machine: Machine) -> None:
     (one.root / "dev" / "neuron5").unlink()
     said = one.run("doctor", QUIET)
     assert "5 of the 6 devices of inf2.24xlarge are visible; not there: 5" in said.out
+    (one.root / "dev" / "neuron3").unlink()
+    said = one.run("doctor", QUIET, "--json")
+    assert ids(said, "warning") == {"devices.some-missing"}, "the gap follows from it"
+
+
+def test_a_driver_whose_version_cannot_be_read(machine: Machine) -> None:
+    one = machine()
+    write(one.root, "/sys/module/neuron/version", "junk here\n")
+    said = one.run("doctor", QUIET)
+    said.expect(
+        0, "! driver", "one is loaded, which is not known", "try: see what is there: cat /sys/module/"
+    )
+    assert "none is loaded" not in said.out
 
 
 def test_no_driver(machine: Machine) -> None:

@@ -215,6 +215,14 @@ def test_a_neuron_ls_that_fails_meanwhile(watched: Watched) -> None:
     watched.ends(process)
 
 
+def test_a_neuron_ls_that_hangs_holds_up_no_table_and_nobody_is_not_said(watched: Watched) -> None:
+    (watched.root / "bin" / "neuron-ls").write_text("#!/bin/sh\nexec sleep 1000\n")
+    process, text = lines(watched, "Who holds a device is unknown: neuron-ls did not answer in 2 s")
+    assert "nobody" not in text
+    assert "unknown\n" in text
+    watched.ends(process)
+
+
 def test_in_a_terminal_that_changes_its_size(watched: Watched) -> None:
     watched.monitor("good")
     ours, theirs = pty.openpty()

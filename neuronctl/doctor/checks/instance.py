@@ -126,9 +126,14 @@ def driver(facts: Facts) -> Seen:
         "runtime": runtime,
         "kernel": found.kernel,
     }
+    if found.driver is None and found.devices:
+        hidden = DRIVER_HIDDEN(
+            "/dev/neuron* is here, and /sys/module/neuron/version tells no version",
+            fix="see what is there: cat /sys/module/neuron/version; for the one on disk: modinfo neuron",
+        )
+        return Seen("one is loaded, which is not known", (hidden,), data=data)
     if found.driver is None:
-        hidden = DRIVER_HIDDEN("/dev/neuron* is here, and /sys/module/neuron/version tells no version")
-        return Seen("none is loaded", (hidden,) if found.devices else (), data=data)
+        return Seen("none is loaded", data=data)
     findings: list[Finding] = []
     if runtime is None and found.has_runtime:
         findings.append(RUNTIME_HIDDEN("libnrt.so is here, and the name of its file tells no version"))
@@ -152,6 +157,10 @@ def driver(facts: Facts) -> Seen:
 
 _ANOTHER_HOST = (
     "dmesg | grep -i neuron tells whether a device failed; stop and start the instance to get another host"
+)
+_WITHOUT_GAP = (
+    "pass devices without a gap (docker --device, AWS_NEURON_VISIBLE_DEVICES); in Kubernetes use Neuron's "
+    "scheduler extension"
 )
 FEWER = Trouble(
     "devices.some-missing",
@@ -210,8 +219,7 @@ def visible_devices(facts: Facts) -> Seen:
         findings.append(
             GAPS(
                 f"the visible devices have gaps: {', '.join(map(str, physical))}",
-                fix="pass devices without a gap (docker --device, AWS_NEURON_VISIBLE_DEVICES); in Kubernetes "
-                "use Neuron's scheduler extension",
+                fix=_WITHOUT_GAP if in_container else _ANOTHER_HOST,
             )
         )
     closed = [
@@ -268,6 +276,8 @@ def neuron_ls(facts: Facts) -> Seen:
     fix = "see what it says: neuron-ls --json-output; then dmesg | grep -i neuron"
     if found.listing_kind == "missing":
         fix = "install aws-neuronx-tools, or put /opt/aws/neuron/bin into PATH"
+    elif found.listing_kind == "closed":
+        fix = "sudo chmod a+x that file, or install aws-neuronx-tools again"
     elif found.listing_kind == "hangs":
         fix = "dmesg | grep -i neuron; a driver that hangs is loaded anew with sudo rmmod neuron; "
         fix += "sudo modprobe neuron, or by a restart of the instance"
