@@ -13,7 +13,7 @@ ERROR_LINES = 10
 SHOWN_CHARACTERS = 1000
 
 # It says only that an error follows, and a person who reads it looks for a fault of neuronctl.
-_TRACEBACK = "Traceback (most recent call last):"
+_TRACEBACK = "(most recent call last):"
 
 
 class LogWatch:

@@ -31,6 +31,7 @@ Environment variable STAND_IN: a comma-separated list of behaviours, `name` or `
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -397,7 +398,11 @@ def run(server: Server, wanted: dict[str, str]) -> int:
         timer.start()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     print("INFO:     Application startup complete.", flush=True)
-    code = codes.get()
+    code = None
+    while code is None:
+        # A signal that comes just before the wait begins is not handled before the wait ends.
+        with contextlib.suppress(queue.Empty):
+            code = codes.get(timeout=0.1)
     server.over.set()
     server.shutdown()
     server.server_close()

@@ -73,3 +73,10 @@ def test_no_bytes_are_too_strange(blocks: list[bytes]) -> None:
     for block in blocks:
         watch.feed(block)
     assert all(line.isprintable() for line in [*watch.last, *watch.errors])
+
+
+def test_where_a_traceback_begins_is_no_line_to_show() -> None:
+    watch = watching([])
+    watch.feed(b"compiling\nTraceback of TorchScript, serialized code (most recent call last):\n")
+    watch.feed(b"(EngineCore pid=7) ERROR Traceback (most recent call last):\n")
+    assert watch.last_line == "compiling"
