@@ -62,6 +62,11 @@ class Comparison:
     warnings: tuple[Remark, ...]
     differences: tuple[Difference, ...]
 
+    @property
+    def is_comparable(self) -> bool:
+        """Whether both have a load in common, of the same model and the same kind of work."""
+        return bool(self.points) and not any(map(forbids, self.warnings))
+
 
 def compare(a: BenchResult, b: BenchResult) -> Comparison:
     """B against A; loads are paired by their names."""
@@ -89,6 +94,11 @@ def points_by_name(result: BenchResult) -> dict[str, Point]:
         earlier = found[name].runs if name in found else ()
         found[name] = Point(load=point.load, runs=earlier + point.runs)
     return found
+
+
+def forbids(warning: Remark) -> bool:
+    """Whether numbers cannot be compared for this; what went wrong in one result alone is no such reason."""
+    return warning.severity == "error" and warning.id.startswith("compare.")
 
 
 def failures_of(point: Point) -> tuple[int, int]:

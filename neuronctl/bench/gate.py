@@ -9,7 +9,7 @@ from typing import Literal
 
 from neuronctl.bench.amount import amount, signed
 from neuronctl.bench.change import Change, is_beyond, noise_of
-from neuronctl.bench.compare import ERROR_RATE, compare, failures_of, points_by_name, warnings
+from neuronctl.bench.compare import ERROR_RATE, compare, failures_of, forbids, points_by_name, warnings
 from neuronctl.bench.condition import Condition
 from neuronctl.bench.measures import MEASURES
 from neuronctl.bench.schema import BenchResult, Point
@@ -102,7 +102,7 @@ def _judge_changes(
 ) -> Iterator[Breach | Doubt]:
     # What failed in a run counts through error_rate, as the user asks; other work makes other numbers.
     for warning in warnings(baseline, result):
-        if warning.severity == "error" and warning.id.startswith("compare."):
+        if forbids(warning):
             yield Breach("", None, "not comparable", f"A (baseline) and B cannot be compared: {warning.text}")
     comparison = compare(baseline, result)
     loads = {**points_by_name(baseline), **points_by_name(result)}

@@ -8,29 +8,32 @@ from urllib.parse import urlsplit
 from neuronctl.errors import NeuronctlError, ServerNotReady, UsageError
 from neuronctl.host import Host
 from neuronctl.profile.suggest import nearest_word
-from neuronctl.secret import hide_passwords
 
 _PATIENCE_S = 10.0
 
 
 def base_url(said: str) -> str:
-    """The server's URL without a path, whatever of `/v1` was typed. Raises UsageError for what is none."""
+    """The server's URL without a path, whatever of `/v1` was typed. Raises UsageError for what is none.
+
+    What stands before an @ or behind a ? may be a secret, and is not shown.
+    """
     text = said if "://" in said else f"http://{said}"
     try:
         parts = urlsplit(text)
         odd = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
     except ValueError:
         odd = True
-    if odd or parts.query or parts.fragment:
+    if "@" in (said if odd else parts.netloc):
         raise UsageError(
-            f"--url {hide_passwords(said)} is no address of a server",
-            fix="--url http://127.0.0.1:8000",
+            f"--url …@{said.rpartition('@')[2]} names a user: the OpenAI API knows keys",
+            fix="export OPENAI_API_KEY=…, and leave what stands before the @ out of --url",
             code="bench.bad-url",
         )
-    if parts.username is not None:
+    if odd or parts.query or parts.fragment:
+        address, query, _ = said.partition("?")
         raise UsageError(
-            f"--url {hide_passwords(said)} names a user: the OpenAI API knows keys",
-            fix="export OPENAI_API_KEY=…, and leave the name and the password out of --url",
+            f"--url {address}{query and '?…'} is no address of a server",
+            fix="--url http://127.0.0.1:8000",
             code="bench.bad-url",
         )
     path = parts.path.rstrip("/").removesuffix("/v1")
@@ -44,26 +47,25 @@ def check_server(url: str, model: str, key: str | None, host: Host, *, key_varia
     """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     answer = host.http("GET", f"{url}/v1/models", headers=headers, timeout_s=_PATIENCE_S)
-    shown = hide_passwords(url)
     if answer.status == 0:
         raise ServerNotReady(
-            f"{shown} does not answer: {answer.body[:200]}",
+            f"{url} does not answer: {answer.body[:200]}",
             fix="start it (neuronctl serve), or name another with --url",
             code="bench.unreachable",
         )
     if answer.status in (401, 403):
-        raise _wrong_key(shown, answer.status, key, key_variable)
+        raise _wrong_key(url, answer.status, key, key_variable)
     served = _served(answer.body) if answer.status == 200 else None
     if served is None:
         raise ServerNotReady(
-            f"{shown}/v1/models answered {answer.status}, and no list of models: is it an OpenAI server?",
+            f"{url}/v1/models answered {answer.status}, and no list of models: is it an OpenAI server?",
             fix="--url is the server's address without a path, such as http://127.0.0.1:8000",
             code="bench.no-openai-server",
         )
     if served and model not in served:
         near = nearest_word(model, served) or served[0]
         raise UsageError(
-            f"{shown} does not serve {model!r}; it serves {', '.join(served[:5])}",
+            f"{url} does not serve {model!r}; it serves {', '.join(served[:5])}",
             fix=f"--model {near}",
             code="bench.wrong-model",
         )

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from neuronctl.bench.schema import SCHEMA, BenchResult
-from neuronctl.errors import MachineUnfit, Place, UsageError
+from neuronctl.bench.written_file import write_file
+from neuronctl.errors import Place, UsageError
 from neuronctl.profile.suggest import nearest_word
-from neuronctl.whole_file import write_whole
 
 # What is no longer than this stands on one line; so do lists of numbers, however long.
 _LINE = 90
@@ -27,16 +27,8 @@ def result_text(result: BenchResult) -> str:
 
 
 def write_result(path: Path, result: BenchResult) -> None:
-    """Put a result into a file, in one step; its folder is made. Raises MachineUnfit where it cannot be."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, result_text(result).encode())
-    except OSError as error:
-        raise MachineUnfit(
-            f"the result cannot be written to {path}: {_why(error)}",
-            fix="name a place that can be written to",
-            code="bench.not-written",
-        ) from error
+    """Put a result into a file. Raises MachineUnfit where it cannot be."""
+    write_file(path, result_text(result).encode())
 
 
 def read_result(path: Path) -> BenchResult:
@@ -44,7 +36,7 @@ def read_result(path: Path) -> BenchResult:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _no_result(path, f"cannot be read: {_why(error)}") from error
+        raise _no_result(path, f"cannot be read: {(error.strerror or str(error)).lower()}") from error
     found = _decoded(path, content)
     if not isinstance(found, dict) or not str(found.get("schema", "")).startswith(f"{_FAMILY}/"):
         raise _no_result(path, f"is not a result of bench: it has no `schema: {SCHEMA}`")
@@ -130,10 +122,6 @@ def _no_result(
     place = Place(str(path), line, key) if line or key else None
     subject = "this file" if place else str(path)
     return UsageError(f"{subject} {what}", fix=fix, place=place, code="bench.no-result")
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _text(value: Any, margin: str) -> str:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from neuronctl.bench.bars import bar, places, spark
-from neuronctl.bench.column import OUTPUT, Column, errors, measured
+from neuronctl.bench.column import OUTPUT, Column, measured
 from neuronctl.bench.grid import Paint, cut, grid, plain, wide
 from neuronctl.bench.schema import BenchResult, Point, Startup
 from neuronctl.bench.shown import clean, duration, milliseconds
@@ -32,7 +32,6 @@ def terminal_text(result: BenchResult, width: int, *, paint: Paint = plain) -> s
         _head(result, width, paint),
         _remarks(result, width, paint),
         table(result, width, paint),
-        _failures(result, width, paint),
         _bars(result, width, paint),
         *(_startup(one, width, paint) for one in result.startup),
         _rest(result, width),
@@ -57,16 +56,6 @@ def _remarks(result: BenchResult, width: int, paint: Paint) -> Iterator[str]:
         first, *others = _wrapped(clean(f"{severity} {id_}: {text}"), width, "  ")
         yield paint(severity, _COLOURS[severity]) + first.removeprefix(severity)
         yield from others
-
-
-def _failures(result: BenchResult, width: int, paint: Paint) -> Iterator[str]:
-    if any(one.id == "errors" for one in result.remarks):
-        return
-    for point in result.points:
-        if said := errors(point):
-            first, *others = _wrapped(f"failed at {clean(point.load.name)}: {said}", width, "  ")
-            yield paint(first, "red")
-            yield from others
 
 
 def _bars(result: BenchResult, width: int, paint: Paint) -> Iterator[str]:

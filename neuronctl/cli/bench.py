@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from neuronctl.bench.preflight import base_url
 from neuronctl.bench.result_file import read_result, write_result
 from neuronctl.bench.schema import BenchResult
 from neuronctl.bench.story import Tools
+from neuronctl.bench.written_file import check_place, write_file
 from neuronctl.cli.invocation import Invocation
 from neuronctl.errors import Exit, UsageError
 from neuronctl.result import Message, Result
@@ -73,12 +73,16 @@ def flags_of(**said: object) -> dict[str, tuple[object, str]]:
     return flags
 
 
+def result_name(reference: str) -> str:
+    """How a result's file begins: the profile's name, of which only an ending of YAML is cut off."""
+    return Path(reference).name.removesuffix(".yaml").removesuffix(".yml")
+
+
 def bench_profile(
     call: Invocation, request: Request, wanted: Wanted, client: Client, *, cold: bool
 ) -> Result:
     """Measure a profile."""
-    name = Path(request.reference).name.removesuffix(".yaml").removesuffix(".yml")
-    after = _After(call, wanted, name)
+    after = _After(call, wanted, result_name(request.reference))
     tools = _tools(call, after, client, client.python_or(request.python))
     return after.finish(benchmark_profile(request, tools, cold=cold))
 
@@ -119,8 +123,7 @@ def compare_results(call: Invocation, before: str, after: str) -> Result:
 
     found = compare(read_result(_path(call, before)), read_result(_path(call, after)))
     text = None if call.as_json else comparison_text(found, _width())
-    comparable = bool(found.points) and not any(one.severity == "error" for one in found.warnings)
-    code = Exit.DONE if comparable else Exit.ANSWER_IS_NO
+    code = Exit.DONE if found.is_comparable else Exit.ANSWER_IS_NO
     return Result("bench compare", comparison_data(found), text=text, exit_code=code)
 
 
@@ -202,9 +205,9 @@ class _After:
             check_pictures()
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         self.output = _path(call, wanted.output or f"bench/{name}-{stamp}.json")
-        _check_writable(self.output)
+        check_place(self.output)
         if wanted.report:
-            _check_writable(_path(call, wanted.report))
+            check_place(_path(call, wanted.report))
 
     def keep_partial(self, result: BenchResult) -> None:
         """Write what there is."""
@@ -338,7 +341,7 @@ def _write_report(call: Invocation, result: BenchResult, said: str) -> str:
     from neuronctl.bench.report import report_html
 
     path = _path(call, said)
-    _write(path, report_html(result).encode())
+    write_file(path, report_html(result).encode())
     return str(path)
 
 
@@ -348,40 +351,9 @@ def _write_pictures(call: Invocation, result: BenchResult, said: str, format_: s
     folder = _path(call, said)
     written = []
     for name, content in chart_files(result, "png" if format_ == "png" else "svg").items():
-        _write(folder / name, content)
+        write_file(folder / name, content)
         written.append(str(folder / name))
     return written
-
-
-def _write(path: Path, content: bytes) -> None:
-    from neuronctl.whole_file import write_whole
-
-    with _writing(path):
-        write_whole(path, content)
-
-
-def _check_writable(path: Path) -> None:
-    """Raise before the measurement where its result will have no place."""
-    import tempfile
-
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", fix="name a file in it")
-    with _writing(path), tempfile.TemporaryFile(dir=path.parent):
-        pass
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Make the folder of a file; what the disk refuses is raised as MachineUnfit."""
-    from neuronctl.errors import MachineUnfit
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise MachineUnfit(
-            f"{path} cannot be written: {error.strerror}", fix="name another place", code="bench.not-written"
-        ) from None
 
 
 def _path(call: Invocation, said: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Set
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,10 +19,15 @@ bench = typer.Typer(
     no_args_is_help=True,
 )
 
-# Options by the parameters that take them: what means nothing is refused, not passed over.
-_OF_A_PROFILE = {"sets": "--set", "policy": "--policy", "cold": "--cold"}
-_OF_A_URL = {"model": "--model"}
-_OF_A_SELF_TEST = ("self_test", "engine", "engine_python", "python", "as_json")
+# Parameters that mean nothing: what is typed is refused, not passed over.
+_IDLE = {
+    "with --profile": {"model"},
+    "with --url": {"sets", "policy", "cold"},
+    "with --engine guidellm": {"python"},
+    "without --pictures": {"picture_format"},
+    "without --profile": {"sets", "stack"},
+}
+_OF_A_SELF_TEST = {"self_test", "engine", "engine_python", "python", "as_json"}
 Engine = Annotated[
     str, typer.Option(metavar="vllm|guidellm", help="What sends the requests: vllm bench serve, or guidellm.")
 ]
@@ -128,6 +133,7 @@ def bench_command(
 ) -> None:
     """Measure a served model the way its users feel it; compare results; draw them."""
     if context.invoked_subcommand is not None:
+        _refuse(context, f"before {context.invoked_subcommand}", set(context.params))
         return
     call = begin(context, "bench", as_json)
     from neuronctl.cli import bench as commands
@@ -157,13 +163,11 @@ def bench_command(
             fix="neuronctl bench --profile NAME  (neuronctl bench --help tells the rest)",
         )
     if self_test:
-        _refuse(context, "--self-test", [name for name in context.params if name not in _OF_A_SELF_TEST])
+        _refuse(context, "with --self-test", set(context.params) - _OF_A_SELF_TEST)
     else:
-        _refuse(
-            context,
-            "--url" if url is not None else "--profile",
-            _OF_A_PROFILE if url is not None else _OF_A_URL,
-        )
+        _refuse(context, "with --url" if url is not None else "with --profile")
+    if engine == "guidellm" and profile is None:
+        _refuse(context, "with --engine guidellm")
     if self_test:
         call.result = commands.self_test(call, client, python)
     elif url is not None:
@@ -174,15 +178,16 @@ def bench_command(
         call.result = commands.bench_profile(call, request, wanted, client, cold=cold)
 
 
-def _refuse(context: typer.Context, mode: str, idle: Iterable[str]) -> None:
-    """Raise UsageError where one of these parameters was typed."""
+def _refuse(context: typer.Context, where: str, idle: Set[str] | None = None) -> None:
+    """Raise UsageError where one of these parameters was typed; those of the table if none are said."""
     from neuronctl.errors import UsageError
 
-    for name in idle:
+    for parameter in context.command.params:
+        name = parameter.name or ""
         source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            option = {**_OF_A_PROFILE, **_OF_A_URL}.get(name) or "--" + name.replace("_", "-")
-            raise UsageError(f"{option} means nothing with {mode}", fix=f"leave {option} out")
+        if name in (_IDLE[where] if idle is None else idle) and source and source.name == "COMMANDLINE":
+            option = parameter.opts[0]
+            raise UsageError(f"{option} means nothing {where}", fix=f"leave {option} out")
 
 
 @bench.command("compare")
@@ -216,6 +221,8 @@ def report_command(
 ) -> None:
     """Show a result: in the terminal, as a page, as pictures."""
     call = begin(context, "bench report", as_json)
+    if pictures is None:
+        _refuse(context, "without --pictures")
     from neuronctl.cli.bench import report_result
 
     call.result = report_result(call, result, html, pictures, picture_format)
@@ -239,9 +246,11 @@ def advise_command(
 ) -> None:
     """Say which settings a result speaks for, what they bring and what they cost."""
     call = begin(context, "bench advise", as_json)
+    if named is None:
+        _refuse(context, "without --profile")
     from neuronctl.cli.bench import advise_result
 
     def request_for(instance: str | None) -> Request:
         return request_of(call, None, named, None, sets, {}, instance, stack, False)
 
-    call.result = advise_result(call, result, prompts, request_for if named else None)
+    call.result = advise_result(call, result, prompts, request_for if named is not None else None)

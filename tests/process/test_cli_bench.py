@@ -34,7 +34,8 @@ def test_a_result_is_kept_told_drawn_and_gated(tmp_path: Path) -> None:
         )
         assert said.code == 0, said.err
         measured = read_result(bencher.folder / "a.json")
-        assert json.loads(json.dumps(said.envelope["data"]["result"]))["schema"] == measured.schema
+        assert said.envelope["data"]["result"]["schema"] == measured.schema
+        assert (said.envelope["data"]["breaches"], said.envelope["data"]["doubts"]) == ([], [])
         own = bencher.measure(
             url,
             *("--dataset-name", "jsonl", "--dataset-path", "prompts.jsonl", "--max-concurrency", "2"),

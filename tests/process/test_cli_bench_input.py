@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from neuronctl.bench.result_file import write_result
+from neuronctl.bench.schema import Remark
 from tests.bench_sample import result
 from tests.process.reference import Bencher, reference_server
 from tests.process.terminal import free_port
@@ -135,8 +136,36 @@ def test_an_option_that_means_nothing_elsewhere_is_refused(bencher: Bencher) -> 
     assert (said.code, "--repeats means nothing with --self-test" in said.err) == (2, True)
 
 
-def test_a_name_and_a_password_in_the_address(bencher: Bencher) -> None:
-    said = bencher.measure("http://me:hunter22@127.0.0.1:1")
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--url", "http://x", "--model", "m", "--engine", "guidellm", "--python", "p"), "--python means"),
+        (("--json", "compare", "a.json", "a.json"), "--json means nothing before compare"),
+        (("report", "a.json", "--format", "png"), "--format means nothing without --pictures"),
+        (("advise", "a.json", "--set", "engine.max_num_seqs=8"), "--set means nothing without --profile"),
+        (("advise", "a.json", "--stack", "sdk-2.28"), "--stack means nothing without --profile"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(
+    bencher: Bencher, words: tuple[str, ...], why: str
+) -> None:
+    write_result(bencher.folder / "a.json", result())
+    said = bencher.run(*words)
+    assert (said.code, why in said.out + said.err) == (2, True), said.err
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:hunter22@127.0.0.1:1",
+        "me:hunter22@127.0.0.1:1",
+        "http://hunter22@127.0.0.1:1",
+        "http://me:hun/hunter22@127.0.0.1:1",
+        "ftp://me:hunter22@127.0.0.1:1",
+    ],
+)
+def test_a_name_and_a_password_in_the_address(bencher: Bencher, address: str) -> None:
+    said = bencher.measure(address)
     assert said.code == 2
     assert "OPENAI_API_KEY" in said.err and "hunter22" not in said.err
 
@@ -155,6 +184,14 @@ def test_results_of_two_models_are_not_compared_with_success(bencher: Bencher) -
     assert bencher.run("compare", "a.json", "a.json").code == 0
     said = bencher.run("compare", "a.json", "b.json")
     assert (said.code, "the models" in said.out) == (1, True)
+
+
+def test_a_failed_request_keeps_no_result_from_being_compared(bencher: Bencher) -> None:
+    failed = Remark(id="errors", severity="error", text="1 of 8 requests got no whole answer")
+    write_result(bencher.folder / "a.json", result())
+    write_result(bencher.folder / "b.json", replace(result(), remarks=(failed,)))
+    said = bencher.run("compare", "a.json", "b.json")
+    assert (said.code, "B: 1 of 8 requests" in said.out) == (0, True)
     write_result(bencher.folder / "c.json", result(concurrencies=(32,)))
     said = bencher.run("compare", "a.json", "c.json")
     assert (said.code, "no load in common" in said.out) == (1, True)

@@ -133,10 +133,17 @@ def test_a_prompt_that_fits_no_bucket() -> None:
     assert setting(one) == {"features": {"buckets": {"prefill": [128, 512, 1024]}}}
 
 
-def test_the_default_sweep_speaks_for_a_larger_batch() -> None:
-    loads = sweep(BenchSection(), Shape(batch=4, input_buckets=(128, 512), max_model_len=2048))
-    paces = {1: 100.0, 2: 195.0, 4: 380.0, 5: 385.0}
-    (first, *_) = result(concurrencies=(4,)).points
+@pytest.mark.parametrize(
+    ("batch", "paces", "best"),
+    [
+        (4, {1: 100, 2: 195, 4: 380, 5: 385}, 8),
+        (16, {1: 100, 2: 190, 4: 370, 8: 700, 16: 1300, 17: 1310}, 32),
+        (16, {1: 100, 2: 190, 4: 370, 8: 375, 16: 378, 17: 376}, 4),
+    ],
+)
+def test_the_default_sweep_speaks_for_another_batch(batch: int, paces: dict[int, float], best: int) -> None:
+    loads = sweep(BenchSection(), Shape(batch=batch, input_buckets=(128, 512), max_model_len=2048))
+    (first,) = result(concurrencies=(4,)).points
     points = tuple(
         replace(
             first,
@@ -145,8 +152,10 @@ def test_the_default_sweep_speaks_for_a_larger_batch() -> None:
         )
         for load in loads
     )
-    one = only(advise(replace(result(), points=points)), "batch")
-    assert setting(one) == {"engine": {"max_num_seqs": 8}}
+    made = result()
+    found = advise(replace(made, points=points, target=replace(made.target, batch=batch)))
+    assert setting(only(found, "batch")) == {"engine": {"max_num_seqs": best}}
+    assert not [one for one in found if one.id == "concurrency"]
 
 
 def test_a_larger_batch_where_the_batch_is_full() -> None:

@@ -46,6 +46,15 @@ def test_failed_requests_are_told_by_their_share() -> None:
     assert verdicts(found, "error_rate") == ["worse"] * 3
 
 
+def test_what_can_be_compared() -> None:
+    failed = Remark(id="errors", severity="error", text="1 of 8 requests got no whole answer")
+    assert compare(result(), result(slower=1.3)).is_comparable
+    assert compare(result(), replace(result(), remarks=(failed,))).is_comparable
+    assert not compare(result(), changed("target", model="other")).is_comparable
+    assert not compare(result(), changed("workload", kind="sharegpt")).is_comparable
+    assert not compare(result(concurrencies=(1,)), result(concurrencies=(4,))).is_comparable
+
+
 def test_points_are_paired_by_their_load() -> None:
     found = compare(result(concurrencies=(1, 4)), result(concurrencies=(4, 8)))
     assert [point.name.split()[0] for point in found.points] == ["c4"]

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from neuronctl.bench.bars import bar, places, spark
 from neuronctl.bench.grid import cut, wide
+from neuronctl.bench.remarks import remarks
 from neuronctl.bench.schema import Remark
 from neuronctl.bench.shown import clean, dollars, duration, milliseconds, number, share, whole
 from neuronctl.bench.terminal import terminal_text
@@ -61,9 +62,13 @@ def test_remarks_come_first_and_in_colour() -> None:
     assert text.index("<red>error</> once: one run") < text.index("TTFT, ms")
 
 
-def test_what_failed_is_told_by_kind() -> None:
-    assert "failed at c1 128 →16: HTTP 500: 9 of 24" in terminal_text(ODD["some errors"], 80)
-    assert "failed" not in terminal_text(result(), 80)
+def test_what_failed_is_told_by_kind_and_once() -> None:
+    made = ODD["some errors"]
+    text = terminal_text(
+        replace(made, remarks=remarks(made.points, made.client_delay, made.workload, None)), 80
+    )
+    assert text.count("HTTP 500") == len(made.points)
+    assert text.index("HTTP 500") < text.index("TTFT, ms")
 
 
 def test_a_start_is_drawn_as_phases_after_each_other() -> None:
